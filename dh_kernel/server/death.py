@@ -1,0 +1,54 @@
+"""Why a server ended, in words for users. Pure."""
+
+from __future__ import annotations
+
+import signal
+
+from dh_kernel.model import Death
+
+from .options import LaunchOptions
+
+SHOWN_LINES = 12
+_MEANINGS = {
+    "SIGKILL": "killed; the machine may have run out of memory",
+    "SIGSEGV": "a crash in native code",
+    "SIGBUS": "a crash in native code, or a full disk",
+    "SIGABRT": "it aborted itself, usually after a crash in native code",
+    "SIGILL": "a crash in native code",
+    "SIGFPE": "a crash in native code",
+    "SIGTERM": "ended from outside",
+    "SIGHUP": "ended from outside",
+    "SIGINT": "interrupted from outside",
+}
+
+
+def describe(death: Death, options: LaunchOptions) -> str:
+    """How a server ended, what to try next, and the last lines of its log."""
+    text = f"The Deephaven server ended: {_cause(death)}."
+    if death.out_of_memory:
+        text += f" Its heap of {options.heap} was full: set DH_KERNEL_HEAP to more (such as 8g), or hold fewer rows in memory."
+    elif _signal_name(death.signal) == "SIGKILL":
+        text += f" Its heap may grow to {options.heap}: set DH_KERNEL_HEAP to less where the machine has too little memory."
+    lines = death.last_lines[-SHOWN_LINES:]
+    if lines:
+        text += "\nThe last lines of its log:\n" + "\n".join(f"  {line}" for line in lines)
+    return text
+
+
+def _cause(death: Death) -> str:
+    if death.signal is not None:
+        name = _signal_name(death.signal)
+        meaning = _MEANINGS.get(name)
+        return f"signal {name} ({meaning})" if meaning else f"signal {name}"
+    if death.out_of_memory:
+        return f"out of memory (exit code {death.exit_code})"
+    return f"exit code {death.exit_code}"
+
+
+def _signal_name(number: int | None) -> str:
+    if number is None:
+        return ""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

@@ -1,0 +1,235 @@
+"""The server's side of a launch. Runs in the server's interpreter, which need not have dh-kernel: the standard library and
+deephaven_server are all it uses. `process.py` starts it as the module `_dh_kernel_launcher`, so that `__main__`, which is the
+users' namespace, stays empty.
+
+It reads its orders, one JSON line, from stdin; starts the server; reports over a pipe of its own; and then lends its main
+thread to whoever finds this module:
+
+    main_thread    runs functions on the main thread, where signals, matplotlib and asyncio work as in any Python
+    output_fds     the read ends of this process's own stdout and stderr, for whom the kernel has handed them over to; they do
+                   not block. None where there are none (Windows).
+
+Stdin stays open as a lifeline. The kernel process holds its only other end: when that closes, however the kernel ended, this
+process and its group end at once. One line on it, `stop`, asks for an orderly end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+LONGEST_MESSAGE = 20_000
+INTERRUPT_EVERY_S = 0.5
+
+output_fds: tuple[int, int] | None = None
+
+
+class MainThread:
+    """Runs functions on the main thread, one after the other. Whatever they raise, the next one still runs."""
+
+    def __init__(self) -> None:
+        self.ident = threading.main_thread().ident
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._exit_code: int | None = None
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Run this on the main thread, after what was submitted before."""
+        self._tasks.put(task)
+
+    def stop(self, exit_code: int = 0) -> None:
+        """End the process once the running function has returned, without those still waiting."""
+        self._exit_code = exit_code
+        self._tasks.put(None)
+
+    def run(self) -> int:
+        """Run what is submitted until `stop`; returns the exit code. Called by the main thread only."""
+        while self._exit_code is None:
+            try:
+                self._run_next()
+            except BaseException:  # a KeyboardInterrupt that came late, after its function
+                continue
+        return self._exit_code
+
+    def _run_next(self) -> None:
+        _ignore_interrupts()
+        task = self._tasks.get()
+        if task is None:
+            return
+        try:
+            task()
+        except BaseException:  # the edge of a task: also SystemExit and KeyboardInterrupt end only the task
+            traceback.print_exc(file=sys.__stderr__)
+
+
+def _ignore_interrupts() -> None:
+    """Between tasks SIGINT does nothing. A handler, not SIG_IGN, which children would inherit."""
+    signal.signal(signal.SIGINT, _do_nothing)
+
+
+def _do_nothing(_signal: int, _frame: object) -> None:
+    pass
+
+
+main_thread = MainThread()
+
+
+class Reports:
+    """Tells the kernel how the start goes: one JSON line each, never mixed with anybody's output."""
+
+    def __init__(self, fd: int | None, marker: str) -> None:
+        self._fd = fd
+        self._marker = marker
+
+    def send(self, **report: object) -> None:
+        line = json.dumps(report)
+        if self._fd is not None:
+            os.write(self._fd, f"{line}\n".encode())
+        else:
+            os.write(1, f"\n{self._marker}{line}\n".encode())
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def main() -> None:
+    global output_fds
+    orders = _read_orders()
+    lifeline = _keep_lifeline()
+    threading.Thread(target=_watch_lifeline, args=(lifeline, orders["workdir"]), name="dh-lifeline", daemon=True).start()
+    _keep_private([orders["report_fd"], *(orders["output_fds"] or [])])
+    _ignore_interrupts()
+    path = list(sys.path)
+    if sys.path and sys.path[0] == "":
+        del sys.path[0]  # files of the user's folder must not shadow what the server imports while it starts
+    reports = Reports(orders["report_fd"], orders["marker"])
+    try:
+        _start_server(orders, reports)
+    except BaseException as error:  # the edge of the process
+        traceback.print_exc()
+        reports.send(error=_kind(error), message=_message(error))
+        os._exit(1)
+    sys.path[:] = path[:1] + sys.path if path[:1] == [""] else sys.path
+    sys.argv[:] = [""]
+    output_fds = tuple(orders["output_fds"]) if orders["output_fds"] else None
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reports.send(port=orders["port"])
+    reports.close()
+    orders.clear()
+    _end(main_thread.run())
+
+
+def _read_orders() -> dict[str, Any]:
+    """The first line of stdin, byte by byte: what follows belongs to the lifeline."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            os._exit(1)
+        line += byte
+    orders: dict[str, Any] = json.loads(line)
+    return orders
+
+
+def _keep_lifeline() -> int:
+    """Move the lifeline away from fd 0, so that neither users nor their children read from it or keep it open."""
+    lifeline = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return lifeline
+
+
+def _keep_private(fds: list[int | None]) -> None:
+    for fd in fds:
+        if fd is not None:
+            os.set_inheritable(fd, False)
+
+
+def _watch_lifeline(lifeline: int, workdir: str) -> None:
+    """End when the kernel has ended; end in good order when it asks."""
+    pid = os.getpid()
+    while data := os.read(lifeline, 64):
+        if b"stop" in data:
+            main_thread.stop(0)
+            threading.Thread(target=_interrupt_until_stopped, name="dh-stop", daemon=True).start()
+    if os.name != "posix":
+        import shutil
+
+        shutil.rmtree(workdir, ignore_errors=True)  # on POSIX the guardian does it, once nobody can write there any more
+        os._exit(1)
+    if os.getpgrp() == pid:
+        os.killpg(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+
+
+def _interrupt_until_stopped() -> None:
+    """A function that still runs on the main thread would hold up the end: interrupt it, as Ctrl-C would."""
+    never = threading.Event()
+    while main_thread.ident is not None and hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main_thread.ident, signal.SIGINT)
+        never.wait(INTERRUPT_EVERY_S)
+
+
+def _start_server(orders: dict[str, Any], reports: Reports) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[union-attr]
+    if os.name == "posix":
+        os.makedirs(orders["workdir"], mode=0o700, exist_ok=True)
+    import deephaven_server
+    from deephaven_server.start_jvm import start_jvm
+
+    reports.send(version=deephaven_server.__version__)
+    start_jvm(jvm_args=orders["jvm_args"], java_home=orders["java_home"])
+    import jpy
+
+    # After the JVM's start: a `-D` option would be in its list of arguments, which crash reports and diagnostic tools show.
+    jpy.get_type("java.lang.System").setProperty("authentication.psk", orders["key"])
+    server = deephaven_server.Server(host="127.0.0.1", port=orders["port"])
+    server.start()
+    orders["port"] = server.port
+
+
+def _kind(error: BaseException) -> str:
+    """`no-deephaven` if the interpreter has no server, `failed` for all else."""
+    missing = isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("deephaven")
+    return "no-deephaven" if missing else "failed"
+
+
+def _message(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+
+
+def _end(exit_code: int) -> None:
+    """End like a Python program, but for the interpreter's own tear-down, which can hang with a JVM inside."""
+    try:
+        atexit._run_exitfuncs()
+        _flush_files()
+    finally:
+        os._exit(exit_code)
+
+
+def _flush_files() -> None:
+    """Write out what users left in files that they did not close."""
+    import gc
+    import io
+
+    for thing in gc.get_objects():
+        if isinstance(thing, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+            try:
+                thing.flush()
+            except Exception:
+                continue
+
+
+main()

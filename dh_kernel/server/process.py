@@ -1,0 +1,368 @@
+"""One launched server, seen from the kernel process: spawn, wait until ready, watch, stop, and leave nothing behind.
+
+Neighbours: `launcher.py` is the other side, `output.py` reads what the server writes. Knows nothing of what the server is used
+for; who may use it learns from `endpoint`.
+
+Whatever ends the kernel ends the server. Two things see to it, both over pipes whose other end only the kernel process holds,
+so that the system itself closes them, also after `kill -9`. The launcher's thread ends the server when its stdin closes. And
+on POSIX a guardian, a shell of a few lines in a session of its own, then kills the server's process group and removes its
+folder: this works also where the server is stopped, or its interpreter is stuck. (The parent-death signal of Linux is no way:
+it fires when the thread that spawned ends.) The guardian is retired while the server's pid is still unreaped, so it can never
+hit another process.
+
+    thread dh-server-watch    from the start to the death of the process; runs `on_exit` callbacks
+    thread dh-server-output   reads stdout, stderr and the launcher's reports (two threads on Windows)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from dh_kernel.errors import ServerStartError, ServerStartTimeout
+from dh_kernel.model import PSK_AUTH_TYPE, Death, Endpoint
+
+from . import workdir
+from .java import Java, find_java
+from .options import LaunchOptions
+from .output import LogTail, OutputCallback, PosixReader, WindowsReader
+
+POSIX = os.name == "posix"
+LAST_LINES = 20
+_NEW_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows only
+_END_TIMEOUT_S = 5.0
+_LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
+# Run as a module of its own, so that the server's __main__ has no name but those every Python has.
+_BOOTSTRAP = (
+    "exec(__import__('_frozen_importlib_external').SourceFileLoader('_dh_kernel_launcher', __import__('sys').argv[1])"
+    ".get_code('_dh_kernel_launcher'), vars(__import__('sys').modules.setdefault("
+    "'_dh_kernel_launcher', type(__import__('sys'))('_dh_kernel_launcher'))))"
+)
+# $1 is the folder, which it makes, so that no kill -9 can come between the making and the guarding. It reads the process
+# group to guard, then waits for the end of its input.
+_GUARDIAN = """
+umask 077
+mkdir -- "$1" || exit 1
+while read -r line; do group=$line; done
+[ -n "$group" ] && kill -s KILL -- "-$group"
+for again in 1 2 3 4 5 6 7 8 9 10; do
+    rm -rf -- "$1"
+    [ -e "$1" ] || exit 0
+    sleep 0.1
+done
+"""
+
+
+class ServerProcess:
+    """A launched server. Made by `start`; any thread may call it."""
+
+    @classmethod
+    def start(cls, options: LaunchOptions) -> ServerProcess:
+        """Spawn the server and return at once.
+
+        Raises:
+            NoJavaError: no JDK to run it with.
+            ServerStartError: the interpreter or the working directory cannot be used. (An interpreter without deephaven_server
+                is noticed by `wait_ready`.)
+        """
+        java = find_java(options.java_home, environ={**os.environ, **options.environment})
+        if options.cwd is not None and not os.path.isdir(options.cwd):
+            raise ServerStartError(f"The server cannot be started in {options.cwd}: there is no such folder")
+        return cls(options, java)
+
+    def __init__(self, options: LaunchOptions, java: Java) -> None:
+        self.options = options
+        self.java = java
+        self.version: str | None = None
+        self.endpoint: Endpoint | None = None
+        self.death: Death | None = None
+        self.stopping = False
+        self._tail = LogTail()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[Death], None]] = []
+        self._settled = threading.Event()  # ready, failed or dead
+        self._dead = threading.Event()
+        self._failure: tuple[str, str] | None = None
+        self._key = os.urandom(32).hex()
+        self._tail.hide(self._key)
+        self._deadline = time.monotonic() + options.start_timeout_s
+        self._workdir = workdir.new_path()
+        self._guardian = _Guardian(self._workdir) if POSIX else None
+        try:
+            self._spawn()
+        except BaseException:
+            if self._guardian is not None:
+                self._guardian.retire()
+            workdir.remove(self._workdir)
+            raise
+        self.pid = self._process.pid
+        self._watcher = threading.Thread(target=self._watch, name="dh-server-watch", daemon=True)
+        self._watcher.start()
+
+    def wait_ready(self) -> Endpoint:
+        """Block until the server answers.
+
+        Raises:
+            ServerStartError: it ended, or said what is wrong.
+            ServerStartTimeout: not ready within `start_timeout_s` of its start; it is killed.
+        """
+        settled = self._settled.wait(max(0.0, self._deadline - time.monotonic()))
+        if self.endpoint is not None:
+            return self.endpoint
+        if not settled:
+            self.kill()
+            raise ServerStartTimeout(
+                f"The Deephaven server was not ready after {self.options.start_timeout_s:g} s"
+                " (DH_KERNEL_START_TIMEOUT allows more). " + self._log_text()
+            )
+        self._dead.wait(_END_TIMEOUT_S)  # its last words
+        raise ServerStartError(self._why_not_started())
+
+    def on_exit(self, callback: Callable[[Death], None]) -> None:
+        """Call this once the process has ended, from the watching thread; at once if it has ended already."""
+        with self._lock:
+            if self.death is None:
+                self._callbacks.append(callback)
+                return
+        callback(self.death)
+
+    def on_output(self, callback: OutputCallback | None) -> None:
+        """Call this, from the reading thread, with ("stdout" or "stderr", text) for what arrives from now on, once ready."""
+        self._reader.on_output(callback)
+
+    def hand_over_output(self) -> None:
+        """Stop reading the server's output, since the server will do so itself. No read is under way on return."""
+        self._reader.hand_over()
+
+    def take_back_output(self) -> None:
+        """Read the server's output here again."""
+        self._reader.take_back()
+
+    def note_log(self, text: str) -> None:
+        """Add what came another way to the tail of the log."""
+        self._tail.add(text, "noted")
+
+    def log_tail(self, lines: int = LAST_LINES) -> tuple[str, ...]:
+        return self._tail.last(lines)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the server: ask, then kill. On return the process, its group and its folder are gone."""
+        self.stopping = True
+        if self.endpoint is not None and self._ask_to_stop():
+            self._dead.wait(timeout_s)
+        self.kill()
+        if self._watcher is not threading.current_thread():
+            self._watcher.join(_END_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """Kill the server's whole process group at once."""
+        with self._lock:  # the pid is ours as long as the watching thread has not reaped it, which takes this lock
+            if not self._process_is_reaped:
+                _kill_group(self._process)
+
+    def _ask_to_stop(self) -> bool:
+        try:
+            os.write(self._lifeline, b"stop\n")
+        except OSError:
+            return False
+        return True
+
+    def _spawn(self) -> None:
+        stdin, self._lifeline = os.pipe()
+        stdout = os.pipe()
+        stderr = os.pipe()
+        report = os.pipe() if POSIX else None
+        ours = [self._lifeline, stdout[0], stderr[0], *(report[:1] if report else ())]
+        theirs = [stdin, stdout[1], stderr[1], *(report[1:] if report else ())]
+        shared = (stdout[0], stderr[0], report[1]) if report else ()
+        marker = "" if report else os.urandom(16).hex()
+        try:
+            self._process = _popen(self.options, stdin, stdout[1], stderr[1], shared)
+        except OSError as error:
+            _close_all(ours)
+            raise ServerStartError(
+                f"The server's Python interpreter {self.options.python} cannot be started: {error.strerror} (DH_KERNEL_PYTHON)"
+            ) from error
+        finally:
+            _close_all(theirs)
+        self._process_is_reaped = False
+        if self._guardian is not None:
+            self._guardian.guard(self._process.pid)
+        else:
+            os.mkdir(self._workdir)
+        fds = (stdout[0], stderr[0])
+        self._reader: PosixReader | WindowsReader
+        if report:
+            self._reader = PosixReader(self._tail, fds, report[0], self._on_report)
+        else:
+            self._reader = WindowsReader(self._tail, fds, marker, self._on_report)
+        self._send_orders(report[1] if report else None, fds if report else None, marker)
+
+    def _send_orders(self, report_fd: int | None, output_fds: tuple[int, int] | None, marker: str) -> None:
+        orders = {
+            "key": self._key,
+            "port": self.options.port,
+            "java_home": self.java.home,
+            "jvm_args": _jvm_args(self.options, self.java, self._workdir),
+            "workdir": self._workdir,
+            "report_fd": report_fd,
+            "output_fds": output_fds,
+            "marker": marker,
+        }
+        with contextlib.suppress(BrokenPipeError):  # dead already: the watching thread tells
+            os.write(self._lifeline, json.dumps(orders).encode() + b"\n")
+
+    def _on_report(self, line: str) -> None:
+        """One line from the launcher. Runs on the reading thread."""
+        report = json.loads(line)
+        self.version = report.get("version", self.version)
+        if "port" in report:
+            self.endpoint = Endpoint("127.0.0.1", report["port"], PSK_AUTH_TYPE, self._key)
+            self._settled.set()
+        if "error" in report:
+            self._failure = (report["error"], report["message"])
+            self._settled.set()
+
+    def _why_not_started(self) -> str:
+        kind, message = self._failure or ("", "")
+        clues = message + "\n".join(self.log_tail())
+        options = self.options
+        if kind == "no-deephaven":
+            return f"{options.python} has no deephaven-server: install it there, or set DH_KERNEL_PYTHON to one that has it"
+        if "Address already in use" in clues or "Failed to bind" in clues:
+            return f"Port {options.port} is in use. Set DH_KERNEL_PORT to another, or to 0 for any free one"
+        if "No Java compiler" in clues:
+            return f"{self.java.home} has no Java compiler: set DH_KERNEL_JAVA_HOME to the folder of a JDK"
+        if "heap" in clues.lower() and ("Could not create the Java" in clues or "Error occurred during init" in clues):
+            return f"Java does not accept the heap {options.heap} (DH_KERNEL_HEAP). {self._log_text()}"
+        death = self.death
+        ended = ""
+        if death is not None:
+            ended = f" (signal {death.signal})" if death.signal is not None else f" (exit code {death.exit_code})"
+        summary = f": {message.splitlines()[0]}" if message else ""
+        return f"The Deephaven server did not start{ended}{summary}. {self._log_text()}"
+
+    def _log_text(self) -> str:
+        lines = self.log_tail()
+        return "The last lines of its log:\n" + "\n".join(f"  {line}" for line in lines) if lines else "It logged nothing."
+
+    def _watch(self) -> None:
+        """From the start to the death of the process, in an order in which a kill -9 of this process leaves nothing behind."""
+        workdir.sweep()
+        _wait_unreaped(self._process)
+        _kill_group(self._process)  # what it started
+        self._reader.finish(_END_TIMEOUT_S)
+        workdir.remove(self._workdir)
+        if self._guardian is not None:
+            self._guardian.retire()
+        with self._lock:
+            code = self._process.wait()
+            self._process_is_reaped = True
+            os.close(self._lifeline)
+            self.death = self._report_death(code)
+            callbacks = self._callbacks
+        self._settled.set()
+        self._dead.set()
+        for callback in callbacks:
+            callback(self.death)
+
+    def _report_death(self, code: int) -> Death:
+        killed = POSIX and code < 0
+        return Death(
+            exit_code=None if killed else code,
+            signal=-code if killed else None,
+            last_lines=self.log_tail(),
+            out_of_memory=any("OutOfMemoryError" in line for line in self.log_tail(100)),
+        )
+
+
+class _Guardian:
+    """Outlives a killed kernel just long enough to end its server and remove its folder."""
+
+    def __init__(self, folder: str) -> None:
+        read_end, self._write_end = os.pipe()
+        path = os.pathsep.join(filter(None, (os.environ.get("PATH"), os.defpath)))
+        try:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARDIAN, "dh-kernel-guardian", folder],
+                stdin=read_end,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"PATH": path},
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._write_end)
+            raise
+        finally:
+            os.close(read_end)
+
+    def guard(self, group: int) -> None:
+        with contextlib.suppress(BrokenPipeError):  # somebody killed it; the launcher's own thread is left
+            os.write(self._write_end, f"{group}\n".encode())
+
+    def retire(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._write_end)
+
+
+def _popen(options: LaunchOptions, stdin: int, stdout: int, stderr: int, shared: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """The server's process, in a session of its own: a Ctrl-C in a terminal is for the kernel to handle."""
+    return subprocess.Popen(
+        [options.python, "-c", _BOOTSTRAP, _LAUNCHER],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        cwd=options.cwd,
+        env={**os.environ, **options.environment},
+        pass_fds=shared,
+        start_new_session=POSIX,
+        creationflags=_NEW_GROUP,
+    )
+
+
+def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
+    """The JVM's options; the user's come last and win."""
+    args = [
+        f"-Xmx{options.heap}",
+        "-XX:+IgnoreUnrecognizedVMOptions",  # Deephaven's own options are for Java 17, newer ones lack some
+        "-XX:-UsePerfData",  # else a file in /tmp, whatever java.io.tmpdir says
+        f"-XX:ErrorFile={os.path.join(folder, 'hs_err.log')}",
+        f"-Djava.io.tmpdir={folder}",
+        f"-Djna.tmpdir={folder}",
+        f"-Ddeephaven.cacheDir={os.path.join(folder, 'cache')}",
+        f"-DAuthHandlers={PSK_AUTH_TYPE}",  # a user's configuration file may say Anonymous: any web page could run code then
+    ]
+    if java.version >= 24:  # silence, on the server's stderr, what users cannot change
+        args += ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
+    return [*args, *options.jvm_args]
+
+
+def _wait_unreaped(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end, and leave the pid taken where the system lets us (macOS: from Python 3.13 on)."""
+    if hasattr(os, "waitid"):
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    else:
+        process.wait()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "win32":
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
