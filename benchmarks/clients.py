@@ -1,0 +1,217 @@
+"""Starting a kernel and running cells in it, as a front end does: the plumbing over `jupyter_client`.
+
+Neighbours: `peers.py` says which kernels there are and what code they are given; `rows.py` reads the times taken here.
+Knows nothing of Deephaven, and does not judge what a cell should have shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import queue
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import zmq
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+POLL_S = 1.0
+STOP_S = 15.0
+
+
+class BenchmarkError(Exception):
+    """What was to be measured did not happen: a cell failed, a process died, an answer did not come in time."""
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """One cell as the client saw it. Times are readings of `time.perf_counter()`.
+
+    `first_table_at` is when the first `text/html` with a `<table` arrived, None if none did; `tables` counts them.
+    `done_at` is when both the reply and the idle status had arrived.
+    """
+
+    sent_at: float
+    first_table_at: float | None
+    done_at: float
+    tables: int
+    stdout_bytes: int
+    stdout_sha256: str
+    text: str
+
+    @property
+    def done_s(self) -> float:
+        """From sending to reply and idle."""
+        return self.done_at - self.sent_at
+
+
+class _Collector:
+    """Folds the IOPub messages of one cell into a `CellRun`."""
+
+    def __init__(self, sent_at: float) -> None:
+        self._sent_at = sent_at
+        self._first_table_at: float | None = None
+        self._tables = 0
+        self._bytes = 0
+        self._digest = hashlib.sha256()
+        self._text = ""
+
+    def take(self, message: dict[str, Any]) -> bool:
+        """Add one message; True when it is the cell's idle status."""
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream" and content["name"] == "stdout":
+            data = content["text"].encode()
+            self._bytes += len(data)
+            self._digest.update(data)
+            if len(self._text) < 10_000:
+                self._text += content["text"][:10_000]
+        elif kind in ("display_data", "execute_result") and "<table" in content["data"].get("text/html", ""):
+            self._tables += 1
+            if self._first_table_at is None:
+                self._first_table_at = time.perf_counter()
+        return bool(kind == "status" and content["execution_state"] == "idle")
+
+    def finish(self, done_at: float) -> CellRun:
+        """What was collected."""
+        return CellRun(
+            sent_at=self._sent_at,
+            first_table_at=self._first_table_at,
+            done_at=done_at,
+            tables=self._tables,
+            stdout_bytes=self._bytes,
+            stdout_sha256=self._digest.hexdigest(),
+            text=self._text,
+        )
+
+
+def write_kernelspec(directory: Path, name: str, spec: dict[str, Any]) -> None:
+    """Make `directory` a place where `Kernel` finds a kernel called `name`."""
+    (directory / name).mkdir(parents=True, exist_ok=True)
+    (directory / name / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+
+
+class Kernel:
+    """One kernel process with a blocking client, started by the constructor and ended by `stop`.
+
+    Args:
+        name: the kernelspec, in `specs`.
+        specs: the only directory where kernelspecs are looked for.
+        scratch: for the connection file and the kernel's own output; removed by the caller.
+        env: the whole environment of the kernel.
+    """
+
+    def __init__(self, name: str, *, specs: Path, scratch: Path, env: dict[str, str]) -> None:
+        self.name = name
+        with tempfile.NamedTemporaryFile(dir=scratch, prefix=f"{name}-", suffix=".log", delete=False) as log:
+            self.log = Path(log.name)
+            self._manager = KernelManager(
+                kernel_name=name,
+                kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(specs)], ensure_native_kernel=False),
+                connection_file=str(self.log.with_suffix(".json")),
+                shutdown_wait_time=STOP_S,
+            )
+            self.spawned_at = time.perf_counter()
+            self._manager.start_kernel(env=env, stdout=log, stderr=log)
+        self.client: BlockingKernelClient = self._manager.blocking_client()
+        # A client that connects before the kernel listens tries again every 100 ms by default, which would hide differences.
+        self.client.context = zmq.Context()
+        self.client.context.reconnect_ivl = 5
+        self.client.start_channels(hb=False, stdin=False)
+
+    @property
+    def process(self) -> psutil.Process:
+        """The kernel's process, not what it started."""
+        pid = self._manager.provisioner.pid if self._manager.provisioner else None  # type: ignore[attr-defined]
+        if pid is None:
+            raise BenchmarkError(f"{self.name}: the kernel has no process")
+        return psutil.Process(pid)
+
+    def kernel_info(self, *, timeout_s: float = 60) -> float:
+        """Ask once, and return the seconds from spawn to the reply."""
+        self._reply_to(self.client.kernel_info(), deadline=time.perf_counter() + timeout_s)
+        return time.perf_counter() - self.spawned_at
+
+    def run(self, code: str, *, timeout_s: float = 120) -> CellRun:
+        """Run one cell to its end.
+
+        Raises:
+            BenchmarkError: the cell failed, or did not end in time.
+        """
+        collector = _Collector(time.perf_counter())
+        deadline = time.perf_counter() + timeout_s
+        request = self.client.execute(code, allow_stdin=False)
+        # IOPub first: it drops messages when nobody reads, the reply waits.
+        while not collector.take(self._message("iopub", request, deadline)):
+            pass
+        reply = self._reply_to(request, deadline=deadline)
+        done_at = time.perf_counter()
+        if reply["content"]["status"] != "ok":
+            content = reply["content"]
+            raise BenchmarkError(f"{self.name}: cell {code[:60]!r}: {content.get('ename')}: {content.get('evalue')}")
+        return collector.finish(done_at)
+
+    def stop(self) -> list[str]:
+        """End the kernel and all it started; returns what only a kill ended, which should be nothing."""
+        with contextlib.suppress(psutil.NoSuchProcess, BenchmarkError):
+            family = [self.process, *self.process.children(recursive=True)]
+            self._shut_down()
+            return self._kill_leftovers(family)
+        self._shut_down()
+        return []
+
+    def _shut_down(self) -> None:
+        self.client.stop_channels()
+        self.client.context.destroy(linger=0)
+        try:
+            self._manager.shutdown_kernel(now=False)
+        finally:
+            self._manager.cleanup_resources()
+
+    def _kill_leftovers(self, family: list[psutil.Process]) -> list[str]:
+        _, alive = psutil.wait_procs(family, timeout=STOP_S)
+        left = []
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.append(f"{self.name}: process {process.pid} ({process.name()}) was left behind")
+                process.kill()
+        psutil.wait_procs(alive, timeout=STOP_S)
+        return left
+
+    def _reply_to(self, request: str, *, deadline: float) -> dict[str, Any]:
+        return self._message("shell", request, deadline)
+
+    def _message(self, channel: str, request: str, deadline: float) -> dict[str, Any]:
+        """The next message on `channel` that answers `request`."""
+        get = self.client.get_iopub_msg if channel == "iopub" else self.client.get_shell_msg
+        while True:
+            try:
+                message: dict[str, Any] = get(timeout=POLL_S)
+            except queue.Empty:
+                self._check_alive(channel, deadline)
+                continue
+            if message["parent_header"].get("msg_id") == request:
+                return message
+
+    def _check_alive(self, channel: str, deadline: float) -> None:
+        if not self._manager.is_alive():
+            raise BenchmarkError(f"{self.name}: the kernel died; its last words: {self.last_words()}")
+        if time.perf_counter() > deadline:
+            raise BenchmarkError(f"{self.name}: nothing came on {channel} in time; its last words: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of what the kernel itself wrote."""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-2000:].strip() or "(none)"
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()

@@ -1,0 +1,333 @@
+"""The rows of the benchmark: one function each, whose docstring says what it measures.
+
+A row starts the peers it needs, warms them up, measures in rounds that take the peers in turn (the machine is noisy: what is
+measured one after the other cannot be compared), checks that what it timed really happened, and ends what it started.
+
+Neighbours: `peers.py` runs things, `machine.py` reads memory, `report.py` holds the results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+
+from clients import BenchmarkError, CellRun, Kernel
+from machine import peak_mb, reset_peak, rss_mb
+from peers import (
+    EMBEDDED,
+    IPYKERNEL,
+    OURS,
+    PYDEEPHAVEN,
+    PYDEEPHAVEN_WHOLE,
+    TELL_JAVA,
+    Bench,
+    KernelPeer,
+    Peer,
+    PydeephavenPeer,
+)
+from report import Row
+
+TABLE = 'empty_table(1000).update(["X = i", "Y = Math.sin(X)"])'
+LINES = 20_000
+BIG_LINES = 500_000
+BIG_BYTES = 100 * BIG_LINES
+PRINT_LINES = f'for i in range({LINES}): print("line", i)'
+PRINT_BIG_LINES = f'for i in range({BIG_LINES}): print(f"{{i:099d}}")'
+MAKE_BIG_TEXT = f'text = "".join(f"{{i:099d}}\\n" for i in range({BIG_LINES}))'
+PRINT_BIG_TEXT = 'print(text, end="")'
+BIG_TABLE = 'big = empty_table(20_000_000).update("X = ii")'
+TRIVIAL = ("x = 1", "1 + 1")
+
+
+def kernel_info(bench: Bench, row: Row) -> None:
+    """From spawning the process to the reply to a kernel_info_request that is sent at once."""
+
+    def measure(name: str, discard: bool) -> None:
+        with _fresh(bench, row, name) as kernel:
+            seconds = kernel.kernel_info()
+            if not discard:
+                row.add("reply", "s", name, seconds)
+
+    _rounds_of_names(bench, row, (OURS, IPYKERNEL), measure)
+
+
+def first_table(bench: Bench, row: Row) -> None:
+    """From spawning the process to a table's HTML at the client, and to reply and idle; the cell is sent at once."""
+    code = {
+        OURS: f"from deephaven import empty_table\nt = {TABLE}",
+        EMBEDDED: f"{bench.start_cell()}t = {TABLE}\nto_pandas(t.head(10))",
+    }
+
+    def measure(name: str, discard: bool) -> None:
+        with _fresh(bench, row, name) as kernel:
+            run = kernel.run(code[name])
+            bench.java.setdefault(name, kernel.run(TELL_JAVA).text.strip())
+            if discard:
+                return
+            row.add("to the table", "s", name, _first_table_at(run) - kernel.spawned_at)
+            row.add("to idle", "s", name, run.done_at - kernel.spawned_at)
+
+    _rounds_of_names(bench, row, tuple(code), measure)
+
+
+def trivial_cell(bench: Bench, row: Row) -> None:
+    """From sending `x = 1` or `1 + 1` to both reply and idle (pydeephaven: the call of run_script)."""
+    chunks, size = (3, 10) if bench.quick else (15, 25)
+    with _running(bench, row, OURS, IPYKERNEL, EMBEDDED, PYDEEPHAVEN) as peers:
+        for code in TRIVIAL:
+            _each(row, peers, lambda peer, code=code: peer.trivial(code, 50))  # type: ignore[misc]
+
+        def measure(peer: Peer) -> None:
+            for code in TRIVIAL:
+                for seconds in peer.trivial(code, size):
+                    row.add(code, "ms", peer.name, seconds * 1e3, shown=("median", "p99"))
+
+        _rounds(row, peers, chunks, measure)
+
+
+def printed_lines(bench: Bench, row: Row) -> None:
+    """From sending a loop that prints 20,000 lines to both reply and idle; what arrives must be what was printed."""
+    expected = "".join(f"line {i}\n" for i in range(LINES)).encode()
+
+    def measure(peer: Peer) -> None:
+        run = _kernel(peer).run(PRINT_LINES)
+        row.add("20,000 lines", "ms", peer.name, run.done_s * 1e3)
+        _check_text(row, peer, run, expected)
+
+    with _running(bench, row, OURS, IPYKERNEL, EMBEDDED) as peers:
+        _each(row, peers, measure, discard=row)
+        _rounds(row, peers, bench.repeat, measure)
+
+
+def big_print(bench: Bench, row: Row) -> None:
+    """50 MB printed by one call, and as 500,000 lines: time, and the most memory each process had."""
+    expected = "".join(f"{i:099d}\n" for i in range(BIG_LINES)).encode()
+    baseline: dict[str, dict[str, float]] = {}
+
+    def warm(peer: Peer) -> None:
+        peer.execute(MAKE_BIG_TEXT)
+        peer.execute(PRINT_LINES)
+        baseline[peer.name] = _resident(peer)
+
+    def measure(peer: Peer, code: str, label: str) -> None:
+        _reset_peaks(peer)
+        run = _kernel(peer).run(code, timeout_s=300)
+        row.add(label, "s", peer.name, run.done_s)
+        _add_peaks(row, peer, baseline[peer.name], f"{label}: ")
+        _check_text(row, peer, run, expected)
+
+    with _running(bench, row, OURS, IPYKERNEL, EMBEDDED) as peers:
+        _each(row, peers, warm)
+        _rounds(row, peers, bench.repeat, lambda peer: measure(peer, PRINT_BIG_TEXT, "one print"))
+        if not bench.quick:
+            _rounds(row, peers, min(bench.repeat, 3), lambda peer: measure(peer, PRINT_BIG_LINES, "500,000 lines"))
+
+
+def big_preview(bench: Bench, row: Row) -> None:
+    """Ten rows of a table of 20 million rows made before: time, and memory added by one preview.
+
+    The peers' way to see a table is `to_pandas(big.head(10))`, and `open_table("big").head(10).to_arrow()`. The last
+    column is the whole table over `to_arrow()`, measured after the others with the same server and client.
+    """
+
+    def warm(peer: Peer) -> None:
+        peer.execute(f"small = {TABLE}")
+        for _ in range(5):
+            _show(peer, "small")
+        peer.execute(BIG_TABLE)
+
+    def measure(peer: Peer) -> None:
+        before = _reset_peaks(peer)
+        run = _show(peer, "big")
+        row.add("done", "ms", peer.name, (run if isinstance(run, float) else run.done_s) * 1e3)
+        _add_added(row, peer, peer.name, before)
+        if isinstance(run, CellRun):
+            row.add("shown", "ms", peer.name, (_first_table_at(run) - run.sent_at) * 1e3)
+
+    def download(peer: Peer) -> None:
+        if isinstance(peer, PydeephavenPeer):
+            before = _reset_peaks(peer)
+            row.add("done", "ms", PYDEEPHAVEN_WHOLE, peer.download("big") * 1e3)
+            _add_added(row, peer, PYDEEPHAVEN_WHOLE, before)
+
+    with _running(bench, row, OURS, EMBEDDED, PYDEEPHAVEN) as peers:
+        _each(row, peers, warm)
+        _rounds(row, peers, bench.repeat, measure)
+        _rounds(row, peers, 1, download)
+
+
+def ten_tables(bench: Bench, row: Row) -> None:
+    """A cell that makes ten tables of 1,000 rows and shows each; ours shows what is assigned, the peer displays it."""
+    assign = "".join(f"t{i} = {TABLE}\n" for i in range(10))
+    names = ", ".join(f"t{i}" for i in range(10))
+    code = {OURS: assign, EMBEDDED: f"{assign}for t in ({names}): display(to_pandas(t.head(10)))"}
+
+    def measure(peer: Peer) -> None:
+        run = _kernel(peer).run(code[peer.name])
+        row.add("ten tables", "ms", peer.name, run.done_s * 1e3)
+        if run.tables != 10:
+            row.problem(f"{peer.name}: {run.tables} tables shown, expected 10")
+
+    with _running(bench, row, *code) as peers:
+        _each(row, peers, measure, discard=row)
+        _rounds(row, peers, bench.repeat, measure)
+
+
+ROWS: dict[str, Callable[[Bench, Row], None]] = {
+    "kernel-info": kernel_info,
+    "first-table": first_table,
+    "trivial-cell": trivial_cell,
+    "printed-lines": printed_lines,
+    "big-print": big_print,
+    "big-preview": big_preview,
+    "ten-tables": ten_tables,
+}
+
+
+# ----- peers in turn
+
+
+@contextlib.contextmanager
+def _fresh(bench: Bench, row: Row, name: str) -> Iterator[Kernel]:
+    """A kernel that was just spawned, and ends with the block."""
+    kernel = bench.kernel(OURS if name == OURS else IPYKERNEL)
+    try:
+        yield kernel
+    finally:
+        for text in kernel.stop():
+            row.problem(text)
+
+
+def _rounds_of_names(bench: Bench, row: Row, names: tuple[str, ...], measure: Callable[[str, bool], None]) -> None:
+    """Measure peers that each round starts anew. The first round warms the disk's caches and is not counted."""
+    left = [name for name in names if name != OURS or bench.has_ours]
+    for turn in range(bench.repeat + 1):
+        for name in _rotated(left, turn):
+            try:
+                measure(name, turn == 0)
+            except Exception as error:  # one peer's failure must not cost the others' results
+                row.problem(f"{name}: {type(error).__name__}: {error}")
+                left.remove(name)
+
+
+@contextlib.contextmanager
+def _running(bench: Bench, row: Row, *names: str) -> Iterator[list[Peer]]:
+    """The peers that could be started; all are ended with the block."""
+    peers: list[Peer] = []
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            if name == OURS and not bench.has_ours:
+                continue
+            try:
+                peer = bench.start(name)
+            except Exception as error:  # as above
+                row.problem(f"{name}: not started: {type(error).__name__}: {error}")
+                continue
+            stack.callback(_stop, row, peer)
+            peers.append(peer)
+        yield peers
+
+
+def _stop(row: Row, peer: Peer) -> None:
+    for text in peer.stop():
+        row.problem(text)
+
+
+def _rounds(row: Row, peers: list[Peer], count: int, measure: Callable[[Peer], None]) -> None:
+    """Measure `count` times, the peers in turn, each round beginning with another one."""
+    for turn in range(count):
+        _each(row, _rotated(peers, turn), measure, everyone=peers)
+
+
+def _each(
+    row: Row,
+    order: list[Peer],
+    work: Callable[[Peer], object],
+    *,
+    everyone: list[Peer] | None = None,
+    discard: Row | None = None,
+) -> None:
+    """Do `work` with each peer; one that fails is reported and takes no further part.
+
+    `discard`: a row whose samples are dropped afterwards: this was the warm-up.
+    """
+    for peer in list(order):
+        try:
+            work(peer)
+        except Exception as error:  # as above
+            row.problem(f"{peer.name}: {type(error).__name__}: {error}")
+            (order if everyone is None else everyone).remove(peer)
+    if discard is not None:
+        discard.metrics.clear()
+
+
+def _rotated(items: list, turn: int) -> list:  # type: ignore[type-arg]
+    """The same items, beginning with another one each turn."""
+    start = turn % len(items) if items else 0
+    return items[start:] + items[:start]
+
+
+# ----- parts of measurements
+
+
+def _kernel(peer: Peer) -> Kernel:
+    assert isinstance(peer, KernelPeer)
+    return peer.kernel
+
+
+def _show(peer: Peer, table: str) -> CellRun | float:
+    """Let a peer show a table; a number of seconds where there is no cell."""
+    if isinstance(peer, PydeephavenPeer):
+        return peer.head(table)
+    assert isinstance(peer, KernelPeer)
+    return peer.kernel.run(peer.show(table))
+
+
+def _first_table_at(run: CellRun) -> float:
+    if run.first_table_at is None:
+        raise BenchmarkError("no table was shown")
+    return run.first_table_at
+
+
+def _check_text(row: Row, peer: Peer, run: CellRun, expected: bytes) -> None:
+    if run.stdout_sha256 == hashlib.sha256(expected).hexdigest():
+        return
+    if run.stdout_bytes == len(expected):
+        row.problem(f"{peer.name}: all bytes arrived, but not in the order in which they were printed")
+    else:
+        row.problem(f"{peer.name}: {run.stdout_bytes:,} of {len(expected):,} bytes arrived")
+
+
+def _resident(peer: Peer) -> dict[str, float]:
+    return {part: rss_mb(pid) for part, pid in peer.processes().items()}
+
+
+def _reset_peaks(peer: Peer) -> dict[str, float]:
+    """Forget the peaks, and return what is resident now."""
+    for pid in peer.processes().values():
+        reset_peak(pid)
+    return _resident(peer)
+
+
+def _add_peaks(row: Row, peer: Peer, baseline: dict[str, float], prefix: str) -> None:
+    """Record the peak of each process since `_reset_peaks`, and how far it is above the baseline."""
+    for part, pid in peer.processes().items():
+        peak = peak_mb(pid)
+        row.add(f"{prefix}{part}, peak", "MB", peer.name, peak, shown=("max",))
+        row.add(f"{prefix}{part}, peak above the start", "MB", peer.name, peak - baseline[part], shown=("max",))
+
+
+def _add_added(row: Row, peer: Peer, column: str, before: dict[str, float]) -> None:
+    """Record what one step added to each process: what stays resident, and the peak."""
+    peaks = {part: peak_mb(pid) for part, pid in peer.processes().items()}
+    after = _resident(peer)
+    for part, value in before.items():
+        row.add(f"{part}, added", "MB", column, after[part] - value, shown=("median", "max"))
+    row.add(
+        "all processes, added at peak",
+        "MB",
+        column,
+        sum(peaks[part] - before[part] for part in before),
+        shown=("median", "max"),
+    )
