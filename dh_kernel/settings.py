@@ -57,12 +57,13 @@ class KernelSettings(Configurable):
         "", help="Python interpreter for a launched server; its environment needs deephaven-server. Default: the kernel's."
     ).tag(config=True)
     java_home = Unicode("", help="JDK for a launched server. Default: JAVA_HOME, PATH, the usual places.").tag(config=True)
-    heap = Unicode("", help="Java heap of a launched server: '4g', '512m'. Default: Java's, a quarter of the memory.").tag(
-        config=True
-    )
+    heap = Unicode(
+        "",
+        help="Java heap of a launched server: '4g', '512m'. Default: a quarter of the memory, more on small machines.",
+    ).tag(config=True)
     jvm_args = List(Unicode(), help="More options for the Java virtual machine of a launched server.").tag(config=True)
     port = Int(0, help="Port of a launched server on 127.0.0.1; 0: any free one.").tag(config=True)
-    start_timeout_s = Float(60.0, help="Seconds a server may take until it is ready.").tag(config=True)
+    start_timeout_s = Float(120.0, help="Seconds a server may take until it is ready.").tag(config=True)
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
     interrupt_grace_s = Float(5.0, help="Seconds an interrupted cell has to end before it is abandoned.").tag(config=True)
@@ -103,7 +104,7 @@ class Settings:
     heap_mb: int | None = None
     jvm_args: tuple[str, ...] = ()
     port: int = 0
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = 120.0
     show_tables: bool = True
     rows: int = 10
     interrupt_grace_s: float = 5.0
