@@ -167,9 +167,30 @@ class Kernel:
         self._shut_down()
         return []
 
-    def _shut_down(self) -> None:
+    def saw_table(self) -> bool:
+        """True when, among the IOPub messages that have come and nobody has read yet, one shows a table. Does not wait."""
+        collector = _Collector(0.0)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                collector.take(self.client.get_iopub_msg(timeout=0))
+        return collector.finish(0.0).tables > 0
+
+    def kill(self) -> None:
+        """End the kernel's process, and only that, with SIGKILL; what it started must look after itself."""
+        process = self.process
+        process.kill()
+        self._close_client()
+        # Not `shutdown_kernel(now=True)`: it would signal the kernel's process group too.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.wait(STOP_S)
+        self._manager.cleanup_resources()
+
+    def _close_client(self) -> None:
         self.client.stop_channels()
         self.client.context.destroy(linger=0)
+
+    def _shut_down(self) -> None:
+        self._close_client()
         try:
             self._manager.shutdown_kernel(now=False)
         finally:

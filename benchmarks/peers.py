@@ -49,7 +49,7 @@ class Bench:
         self.heap = heap
         self.java: dict[str, str] = {}
         self._exit = contextlib.ExitStack()
-        self.scratch = Path(tempfile.mkdtemp(prefix="dh-kernel-bench-"))
+        self.scratch = Path(tempfile.mkdtemp(prefix="deephaven-bench-"))
         self._exit.callback(shutil.rmtree, self.scratch, ignore_errors=True)
         self._specs = self.scratch / "kernels"
         write_kernelspec(self._specs, OURS, our_kernelspec())
@@ -60,9 +60,10 @@ class Bench:
         """False in a checkout without the kernel: the peers can still be measured."""
         return (ROOT / "dh_kernel" / "__main__.py").exists()
 
-    def kernel(self, name: str) -> Kernel:
-        """Start a bare kernel, `ours` or `ipykernel`; the caller stops it."""
-        return Kernel(name, specs=self._specs, scratch=self.scratch, env=self._environment())
+    def kernel(self, name: str, environment: dict[str, str] | None = None) -> Kernel:
+        """Start a bare kernel, `ours` or `ipykernel`, with additions to its environment; the caller stops it."""
+        env = {**self._environment(), **(environment or {})}
+        return Kernel(name, specs=self._specs, scratch=self.scratch, env=env)
 
     def start(self, name: str) -> Peer:
         """Start a peer and wait until it can run a cell with a table."""
