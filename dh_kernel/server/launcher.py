@@ -115,8 +115,7 @@ def main() -> None:
     try:
         _start_server(orders, reports)
     except BaseException as error:  # the edge of the process
-        traceback.print_exc()
-        reports.send(error=_kind(error), message=_message(error))
+        reports.send(error=_kind(error), message=_message(error), trace=traceback.format_exc()[-LONGEST_MESSAGE:])
         os._exit(1)
     sys.path[:] = path[:1] + sys.path if path[:1] == [""] else sys.path
     sys.argv[:] = [""]
@@ -201,9 +200,10 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
 
 
 def _kind(error: BaseException) -> str:
-    """`no-deephaven` if the interpreter has no server, `failed` for all else."""
-    missing = isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("deephaven")
-    return "no-deephaven" if missing else "failed"
+    """`no-deephaven` if the interpreter has no server, `no-jvm` if Java refuses to start, `failed` for all else."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("deephaven"):
+        return "no-deephaven"
+    return "no-jvm" if "failed to create Java VM" in str(error) else "failed"
 
 
 def _message(error: BaseException) -> str:
@@ -212,6 +212,7 @@ def _message(error: BaseException) -> str:
 
 def _end(exit_code: int) -> None:
     """End like a Python program, but for the interpreter's own tear-down, which can hang with a JVM inside."""
+    _ignore_interrupts()
     try:
         atexit._run_exitfuncs()
         _flush_files()

@@ -25,12 +25,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from dh_kernel.errors import ServerStartError, ServerStartTimeout
 from dh_kernel.model import PSK_AUTH_TYPE, Death, Endpoint
 
 from . import workdir
-from .java import Java, find_java
+from .java import OLDEST, Java, find_java
 from .options import LaunchOptions
 from .output import LogTail, OutputCallback, PosixReader, WindowsReader
 
@@ -58,6 +59,15 @@ for again in 1 2 3 4 5 6 7 8 9 10; do
     sleep 0.1
 done
 """
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why the launcher says that it could not start; the kinds are its own."""
+
+    kind: str
+    message: str
+    trace: str
 
 
 class ServerProcess:
@@ -89,7 +99,7 @@ class ServerProcess:
         self._callbacks: list[Callable[[Death], None]] = []
         self._settled = threading.Event()  # ready, failed or dead
         self._dead = threading.Event()
-        self._failure: tuple[str, str] | None = None
+        self._failure: _Failure | None = None
         self._key = os.urandom(32).hex()
         self._tail.hide(self._key)
         self._deadline = time.monotonic() + options.start_timeout_s
@@ -227,27 +237,32 @@ class ServerProcess:
             self.endpoint = Endpoint("127.0.0.1", report["port"], PSK_AUTH_TYPE, self._key)
             self._settled.set()
         if "error" in report:
-            self._failure = (report["error"], report["message"])
+            self._failure = _Failure(report["error"], report["message"], report["trace"])
             self._settled.set()
 
     def _why_not_started(self) -> str:
-        kind, message = self._failure or ("", "")
-        clues = message + "\n".join(self.log_tail())
         options = self.options
-        if kind == "no-deephaven":
+        failure = self._failure or _Failure("", "", "")
+        clues = "\n".join((failure.message, *self.log_tail()))
+        if failure.kind == "no-deephaven":
             return f"{options.python} has no deephaven-server: install it there, or set DH_KERNEL_PYTHON to one that has it"
         if "Address already in use" in clues or "Failed to bind" in clues:
             return f"Port {options.port} is in use. Set DH_KERNEL_PORT to another, or to 0 for any free one"
         if "No Java compiler" in clues:
-            return f"{self.java.home} has no Java compiler: set DH_KERNEL_JAVA_HOME to the folder of a JDK"
-        if "heap" in clues.lower() and ("Could not create the Java" in clues or "Error occurred during init" in clues):
-            return f"Java does not accept the heap {options.heap} (DH_KERNEL_HEAP). {self._log_text()}"
-        death = self.death
-        ended = ""
-        if death is not None:
-            ended = f" (signal {death.signal})" if death.signal is not None else f" (exit code {death.exit_code})"
-        summary = f": {message.splitlines()[0]}" if message else ""
-        return f"The Deephaven server did not start{ended}{summary}. {self._log_text()}"
+            return f"{self.java.home} has no Java compiler: set DH_KERNEL_JAVA_HOME to the folder of a JDK {OLDEST} or newer"
+        if "heap" in clues and (failure.kind == "no-jvm" or "initialization of VM" in clues):
+            return f"Java refuses a heap of {options.heap} (DH_KERNEL_HEAP). {self._log_text()}"
+        if failure.kind == "no-jvm":
+            return f"Java refuses its options {' '.join(options.jvm_args)} (DH_KERNEL_JVM_ARGS). {self._log_text()}"
+        first_line = failure.message.partition("\n")[0] or self._ending()
+        return "\n".join(
+            filter(None, (f"The Deephaven server did not start: {first_line}. {self._log_text()}", failure.trace))
+        )
+
+    def _ending(self) -> str:
+        if self.death is None:
+            return "it hangs"
+        return f"signal {self.death.signal}" if self.death.signal is not None else f"exit code {self.death.exit_code}"
 
     def _log_text(self) -> str:
         lines = self.log_tail()
@@ -334,7 +349,6 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
     """The JVM's options; the user's come last and win."""
     args = [
         f"-Xmx{options.heap}",
-        "-XX:+IgnoreUnrecognizedVMOptions",  # Deephaven's own options are for Java 17, newer ones lack some
         "-XX:-UsePerfData",  # else a file in /tmp, whatever java.io.tmpdir says
         f"-XX:ErrorFile={os.path.join(folder, 'hs_err.log')}",
         f"-Djava.io.tmpdir={folder}",
@@ -342,6 +356,8 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
         f"-Ddeephaven.cacheDir={os.path.join(folder, 'cache')}",
         f"-DAuthHandlers={PSK_AUTH_TYPE}",  # a user's configuration file may say Anonymous: any web page could run code then
     ]
+    if java.version > OLDEST:
+        args.append("-XX:+IgnoreUnrecognizedVMOptions")  # Deephaven's own options are for Java 17, newer ones lack some
     if java.version >= 24:  # silence, on the server's stderr, what users cannot change
         args += ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
     return [*args, *options.jvm_args]
