@@ -47,8 +47,9 @@ _BOOTSTRAP = (
     "'_dh_kernel_launcher', type(__import__('sys'))('_dh_kernel_launcher'))))"
 )
 # $1 is the folder, which it makes, so that no kill -9 can come between the making and the guarding. It reads the process
-# group to guard, then waits for the end of its input.
+# group to guard, then waits for the end of its input. A logout sends SIGTERM to all, and then there is work to do.
 _GUARDIAN = """
+trap '' HUP INT TERM
 umask 077
 mkdir -- "$1" || exit 1
 while read -r line; do group=$line; done

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import sys
 import zlib
 
@@ -32,6 +31,8 @@ def temporary_folder() -> str:
 
 
 def remove(path: str) -> None:
+    import shutil  # here, since it takes longer to import than a server takes to spawn
+
     shutil.rmtree(path, ignore_errors=True)
 
 
