@@ -1,0 +1,26 @@
+"""What kernel.json starts. The server is spawned before the rest is imported, so that both come up at the same time."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run one kernel until it is shut down."""
+    from dh_kernel.settings import KEY_VARIABLE, load_settings
+
+    settings, problem = load_settings(sys.argv[1:], os.environ)
+    os.environ.pop(KEY_VARIABLE, None)  # nothing that this process starts shall inherit it
+    first = None
+    if problem is None and settings.endpoint is None:
+        from dh_kernel.launching import launch
+
+        first = launch(settings)
+    from dh_kernel.app import main as serve
+
+    serve(settings, problem, first)
+
+
+if __name__ == "__main__":
+    main()

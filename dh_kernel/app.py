@@ -1,0 +1,79 @@
+"""The kernel's application: ipykernel's sockets and threads around our kernel, and the one place that builds things.
+
+Neighbours: `__main__` (starts it), `kernel`, `backend`, `history`. Refuses to know messages and gRPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from ipykernel.kernelapp import IPKernelApp
+from traitlets import Type
+from traitlets.config import Config
+
+from dh_kernel import __version__
+from dh_kernel.errors import DhKernelError, SettingsError
+from dh_kernel.history import History
+from dh_kernel.server import ServerProcess
+from dh_kernel.settings import KernelSettings, Settings
+
+from .backend import Backend
+from .kernel import DeephavenKernel
+
+
+class DeephavenKernelApp(IPKernelApp):  # type: ignore[misc]
+    """Runs one kernel process."""
+
+    name = "dh-kernel"
+    version = __version__
+    description = "The Jupyter kernel backed by Deephaven."
+    kernel_class = Type(DeephavenKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)
+    classes = [DeephavenKernel, KernelSettings, *IPKernelApp.classes]
+
+    def init_io(self) -> None:
+        """Leave this process's own streams alone: users' output comes from the server."""
+        self.displayhook = _NoDisplayHook()
+
+    def init_pdb(self) -> None:
+        """No user code runs here, so there is nothing to debug."""
+
+    def init_gui_pylab(self) -> None:
+        """No figures are drawn here."""
+
+    def close(self) -> None:
+        """Close the sockets."""
+        if self.kernel is not None and self.kernel.history is not None:
+            self.kernel.history.close()
+        super().close()
+
+    def run(self, settings: Settings, problem: SettingsError | None, first: ServerProcess | DhKernelError | None) -> None:
+        """Serve until shutdown. The server `first` has been spawned already."""
+        self.kernel.history = History(os.path.join(self.profile_dir.location, "history.sqlite"))
+        loop = asyncio.get_event_loop()
+
+        async def begin() -> None:
+            self.kernel.backend = Backend(settings, problem, first, self.kernel)
+
+        loop.create_task(begin())
+        self.start()
+
+
+class _NoDisplayHook:
+    """Stands where ipykernel expects its own."""
+
+    get_execution_count: Any = None
+
+
+def configuration(debug: bool) -> Config:
+    """What differs from ipykernel's defaults."""
+    return Config({"DeephavenKernelApp": {"log_level": 10 if debug else 30}})
+
+
+def main(settings: Settings, problem: SettingsError | None, first: ServerProcess | DhKernelError | None) -> None:
+    """Build and run the kernel process."""
+    app = DeephavenKernelApp.instance(config=configuration(settings.debug))
+    app.initialize(sys.argv[1:])
+    app.run(settings, problem, first)

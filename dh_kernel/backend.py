@@ -1,0 +1,180 @@
+"""The server behind one kernel: launched or attached, opened, watched, replaced when it has died.
+
+Neighbours: `server` (processes) and `session` (connections), which know nothing of each other; above it `kernel`. Refuses to know
+Jupyter. Lives on the kernel's event loop; what blocks runs on threads of a small pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, SettingsError
+from dh_kernel.model import Death, TablePreview
+from dh_kernel.server import ServerProcess, describe
+from dh_kernel.settings import Settings
+
+from .launching import launch
+
+if TYPE_CHECKING:
+    from dh_kernel.session import Event, Session, TableShown
+
+PREVIEW_THREADS = 4
+
+
+class Listener(Protocol):
+    """Whoever is told what happens, on the event loop: the kernel."""
+
+    def on_event(self, session: Session, event: Event, size: int) -> None:
+        """An event has arrived."""
+
+    def on_gone(self, session: Session | None, error: DhKernelError) -> None:
+        """The server or the session has ended by itself."""
+
+
+class Backend:
+    """One kernel's server and session, and their next ones."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        problem: SettingsError | None,
+        first: ServerProcess | DhKernelError | None,
+        listener: Listener,
+    ) -> None:
+        self.settings = settings
+        self._problem, self._first, self._listener = problem, first, listener
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(PREVIEW_THREADS, thread_name_prefix="dh-kernel-pool")
+        self._process: ServerProcess | None = None
+        self._session: Session | None = None
+        self._opening: asyncio.Task[Session] | None = None
+        self._closing = False
+        self.starts = 0
+        self.start()
+
+    def start(self) -> None:
+        """Begin to open a session, if none is open or being opened."""
+        if self._session is None and self._opening is None and not self._closing:
+            self._opening = self._loop.create_task(self._open())
+            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def session(self) -> Session:
+        """The open session; waits for it. A start that failed is tried again by the next call.
+
+        Raises:
+            DhKernelError: the settings, the start or the connection; the text is for the user.
+        """
+        if self._session is not None:
+            return self._session
+        self.start()
+        assert self._opening is not None
+        opening = self._opening
+        try:
+            return await asyncio.shield(opening)
+        except DhKernelError:
+            if self._opening is opening:
+                self._opening = None
+            raise
+
+    @property
+    def what_starts(self) -> str:
+        """For the note while one waits: `Starting Deephaven 42.7` or `Connecting to host:port`."""
+        if self.settings.endpoint is not None:
+            return f"Connecting to Deephaven at {self.settings.endpoint.address}"
+        version = self._process.version if self._process is not None else None
+        return f"Starting Deephaven {version}" if version else "Starting Deephaven"
+
+    @property
+    def current(self) -> Session | None:
+        """The open session, if there is one."""
+        return self._session
+
+    async def preview(self, session: Session, table: TableShown) -> TablePreview:
+        """Read a table's rows on a thread of the pool."""
+        return await self._loop.run_in_executor(self._pool, session.preview, table)
+
+    async def close(self) -> None:
+        """End the session, and the server if it is ours. Takes a few seconds at most."""
+        self._closing = True
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+        process, session = self._process, self._session
+        self._session = self._process = None
+        await self._loop.run_in_executor(None, _close, session, process)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # --- opening
+
+    async def _open(self) -> Session:
+        if self._problem is not None:
+            raise SettingsError(str(self._problem))
+        self.starts += 1
+        first, self._first = self._first, None
+        process = first if first is not None else launch(self.settings)
+        if isinstance(process, DhKernelError):
+            raise process
+        self._process = process
+        session = await self._loop.run_in_executor(self._pool, self._open_blocking, process)
+        self._session, self._opening = session, None
+        if process is not None and process.death is not None:
+            raise self._died(process, process.death)
+        return session
+
+    def _open_blocking(self, process: ServerProcess | None) -> Session:
+        from dh_kernel.session import Session, SessionOptions  # heavy: imported while the server starts
+
+        endpoint = self.settings.endpoint if process is None else process.wait_ready()
+        assert endpoint is not None
+        if process is not None:
+            process.on_exit(lambda death: self._call(self._on_exit, process, death))
+        opened: list[Session] = []
+        session = Session.open(
+            endpoint,
+            SessionOptions(launched=process is not None),
+            lambda event, size: self._call(self._listener.on_event, session_of(opened), event, size),
+            lambda error: self._call(self._on_lost, session_of(opened), error),
+            opened.append,
+        )
+        if process is not None:
+            session.give_up_when(lambda: process.death is not None)
+            process.hand_over_output()
+        return session
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the kernel ends
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    # --- ends that nobody asked for
+
+    def _on_exit(self, process: ServerProcess, death: Death) -> None:
+        if process is self._process and not process.stopping:
+            self._gone(self._died(process, death))
+
+    def _on_lost(self, session: Session, error: SessionLostError) -> None:
+        if session is self._session and (self._process is None or self._process.death is None):
+            self._gone(error)
+
+    def _gone(self, error: DhKernelError) -> None:
+        session, self._session, self._process = self._session, None, None
+        if session is not None:
+            session.close(say_goodbye=False)
+        self._listener.on_gone(session, error)
+
+    def _died(self, process: ServerProcess, death: Death) -> ServerDiedError:
+        return ServerDiedError(describe(death, process.options))
+
+
+def session_of(opened: list[Session]) -> Session:
+    """The session that `Session.open` has handed out before its first event."""
+    return opened[0]
+
+
+def _close(session: Session | None, process: ServerProcess | None) -> None:
+    if session is not None:
+        session.close(say_goodbye=process is None)
+    if process is not None:
+        process.stop()

@@ -1,0 +1,32 @@
+"""From settings to a launched server: the glue that knows both. Imports nothing heavy, since it runs before all else.
+
+Neighbours: `__main__` (the first server), `backend` (the next ones).
+"""
+
+from __future__ import annotations
+
+from dh_kernel.errors import DhKernelError
+from dh_kernel.server import LaunchOptions, ServerProcess, default_heap
+from dh_kernel.settings import Settings
+
+
+def launch_options(settings: Settings) -> LaunchOptions:
+    """How to launch the server that the settings ask for."""
+    return LaunchOptions(
+        python=settings.python,
+        java_home=settings.java_home,
+        heap=f"{settings.heap_mb}m" if settings.heap_mb else default_heap(),
+        jvm_args=settings.jvm_args,
+        port=settings.port,
+        start_timeout_s=settings.start_timeout_s,
+    )
+
+
+def launch(settings: Settings) -> ServerProcess | DhKernelError | None:
+    """Spawn a server if one is to be launched; an error is a value, to be told by the first cell."""
+    if settings.endpoint is not None:
+        return None
+    try:
+        return ServerProcess.start(launch_options(settings))
+    except DhKernelError as error:
+        return error

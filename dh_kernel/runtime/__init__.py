@@ -1,0 +1,40 @@
+"""What runs inside the server: the standard library and deephaven only, nothing of the rest of dh_kernel.
+
+Shipped as sources and loaded by an in-memory importer under a name of its own version (`dh_kernel.session.shipping`), so that
+it is written and tested as normal modules, and kernels of different versions can share a server.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+_sessions: dict[str, Any] = {}
+_lock = threading.Lock()
+
+
+def open_session(session_id: str, namespace: dict[str, Any], options: dict[str, Any]) -> Any:
+    """The channel of a session, made new or, for a kernel that comes back, the one it had.
+
+    Called by a console script. The result must be a global while the kernel fetches it; it can be deleted right after.
+
+    Args:
+        namespace: the globals in which cells run.
+        options: `launched`, whether this server belongs to the kernel; `linger_s`, how long the session waits for a kernel
+            whose stream broke.
+    Raises:
+        EngineError: the server lacks something; the text is for the user.
+    """
+    from .channel import Channel
+    from .engine import Engine, ensure_channel_type
+    from .session import RuntimeSession
+
+    with _lock:
+        session = _sessions.get(session_id)
+        if session is None:
+            ensure_channel_type(Channel)
+            own_files = (f"<{__name__}>", __file__.rpartition("__init__")[0], "<dh_kernel")
+            session = RuntimeSession(session_id, namespace, Engine(), own_files, options)
+            session.on_close(lambda: _sessions.pop(session_id, None) and None)
+            _sessions[session_id] = session
+    return session.channel

@@ -1,0 +1,192 @@
+"""The server's end of the stream: numbered frames out by one writer thread, frames in from the server's gRPC threads.
+
+Neighbours: `wire` (frames), `session` (what the messages mean). Refuses to know what a cell or a table is.
+
+Rules that shaped it:
+- Nobody but the writer thread sends: a pending Java interrupt on a cell's thread would break the send.
+- `on_data` runs on one of the server's few gRPC threads and never blocks.
+- Frames wait for acknowledgements within `WINDOW_BYTES`; beyond that the writer pauses, and whoever produces output waits for
+  room before it queues more: so a flood of output grows neither process.
+- What cells' threads run here is short and takes plain locks by `with`: an interrupt must not leave one locked.
+- A broken stream leaves the frames here; the next stream of the same session carries them again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .wire import Inbox, Outbox, WireError, pack, unpack
+
+WINDOW_BYTES = 4 << 20
+PENDING_BYTES = 4 << 20
+_WAIT_S = 0.05  # how long a wait may last before Python gets a chance to deliver an interrupt
+
+
+class Channel:
+    """One session's stream, over any number of connections. The object that the kernel fetches from the server."""
+
+    __dh_kernel_channel__ = True
+
+    def __init__(self, session_id: str, on_message: Callable[[dict[str, Any], list[bytes]], None]) -> None:
+        self.session_id = session_id
+        self.on_connected: Callable[[], None] = lambda: None
+        self.on_disconnected: Callable[[], None] = lambda: None
+        self.flush_source: Callable[[], float | None] = lambda: None
+        self._on_message = on_message
+        self._mutex = threading.Lock()
+        self._changed = threading.Condition(self._mutex)
+        self._outbox, self._inbox = Outbox(), Inbox()
+        self._pending: deque[tuple[dict[str, Any], Sequence[bytes], Sequence[Any], int]] = deque()
+        self._pending_bytes = 0
+        self._resend: deque[tuple[bytes, Sequence[Any]]] = deque()
+        self._connection: Any = None
+        self._generation = 0
+        self._ack_due = False
+        self._poked = False
+        self._closed = False
+        self._writer = threading.Thread(target=self._write, name=f"dh-kernel-writer-{session_id}", daemon=True)
+        self._writer.start()
+
+    # The object type calls this, on a gRPC thread, when the kernel opens a stream on the object.
+
+    def connect(self, connection: Any) -> _Receiver:
+        """Take a new stream; a former one is given up. The kernel's first frame says from where to resume."""
+        with self._mutex:
+            self._generation += 1
+            self._connection = None  # nothing is sent before the kernel has said what it has
+            receiver = _Receiver(self, connection, self._generation)
+        # The client's fetch waits for one message; it also tells the kernel which protocol speaks here.
+        connection.on_data(pack({"kind": "hello", "session": self.session_id, "seq": 0, "ack": self._inbox.last_seq}), [])
+        return receiver
+
+    def queue(
+        self, header: dict[str, Any], buffers: Sequence[bytes] = (), references: Sequence[Any] = (), size: int = 256
+    ) -> None:
+        """Queue one frame. Never waits: producers of much call `wait_for_room` before."""
+        size += sum(len(buffer) for buffer in buffers)
+        with self._mutex:
+            self._pending.append((header, buffers, references, size))
+            self._pending_bytes += size
+            self._changed.notify_all()
+
+    def wait_for_room(self) -> None:
+        """Wait while too much is queued. The wait ends early for an interrupt, and when the session is closed."""
+        while self._pending_bytes > PENDING_BYTES and not self._closed:
+            with self._mutex:
+                self._changed.wait(_WAIT_S)
+
+    def poke(self) -> None:
+        """Ask the writer to look at `flush_source` again."""
+        with self._mutex:
+            if not self._poked:
+                self._poked = True
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the writer once all that is queued has been sent, if a stream is open."""
+        with self._mutex:
+            self._closed = True
+            self._changed.notify_all()
+
+    # --- receiving
+
+    def receive(self, generation: int, payload: bytes, connection: Any) -> None:
+        try:
+            header, buffers = unpack(payload)
+        except WireError:
+            return
+        fresh = False
+        with self._mutex:
+            if generation != self._generation:
+                return
+            self._outbox.acknowledge(header.get("ack", 0))
+            if header["kind"] == "resume":
+                self._resend = deque(self._outbox.unacknowledged())
+                self._connection = connection
+            elif header["seq"]:
+                fresh = self._inbox.accept(header["seq"])
+                self._ack_due |= self._inbox.consumed(len(payload))
+            self._changed.notify_all()
+        if header["kind"] == "resume":
+            self.on_connected()
+        elif fresh:
+            self._on_message(header, buffers)
+
+    def disconnected(self, generation: int) -> None:
+        with self._mutex:
+            if generation != self._generation:
+                return
+            self._connection = None
+            self._changed.notify_all()
+        self.on_disconnected()
+
+    # --- the writer thread
+
+    def _write(self) -> None:
+        while True:
+            self.flush_source_due()
+            with self._mutex:
+                item = self._next()
+                if item is None:
+                    if self._closed and (self._connection is None or not self._pending):
+                        return
+                    if not self._poked:
+                        self._changed.wait(self._wait_s)
+                    self._poked = False
+                    continue
+                connection, generation = self._connection, self._generation
+            try:
+                connection.on_data(item[0], list(item[1]))
+            except Exception:
+                # The stream is broken; the frame stays in the outbox for the next one.
+                self.disconnected(generation)
+
+    _wait_s: float | None = None
+
+    def flush_source_due(self) -> None:
+        """Let the source of output hand over what is due; it answers in how many seconds it wants to be asked again."""
+        self._wait_s = self.flush_source()
+
+    def _next(self) -> tuple[bytes, Sequence[Any]] | None:
+        if self._connection is None:
+            return None
+        if self._resend:
+            return self._resend.popleft()
+        if self._pending and self._outbox.unacked_bytes < WINDOW_BYTES:
+            header, buffers, references, size = self._pending.popleft()
+            self._pending_bytes -= size
+            self._ack_due = False
+            self._changed.notify_all()
+            header["session"] = self.session_id
+            return self._outbox.frame(header, buffers, references, self._inbox.last_seq)
+        if self._ack_due:
+            self._ack_due = False
+            return pack({"kind": "ack", "session": self.session_id, "seq": 0, "ack": self._inbox.last_seq}), []
+        return None
+
+    def drained(self, timeout_s: float) -> bool:
+        """Wait until everything queued has been acknowledged."""
+        deadline = time.monotonic() + timeout_s
+        with self._mutex:
+            while self._pending or self._outbox.unacked_bytes:
+                if time.monotonic() > deadline:
+                    return False
+                self._changed.wait(_WAIT_S)
+        return True
+
+
+class _Receiver:
+    """What the server calls for one stream: `deephaven.plugin.object_type.MessageStream`."""
+
+    def __init__(self, channel: Channel, connection: Any, generation: int) -> None:
+        self._channel, self._connection, self._generation = channel, connection, generation
+
+    def on_data(self, payload: bytes, references: list[Any]) -> None:
+        self._channel.receive(self._generation, bytes(payload), self._connection)
+
+    def on_close(self) -> None:
+        self._channel.disconnected(self._generation)

@@ -1,0 +1,162 @@
+"""Everything the runtime takes from Deephaven, in one place: the only module that touches private names of the server.
+
+Neighbours: `channel` (needs the object type), `cells` (needs a thread's engine context). Refuses to know what a cell is.
+Checked when a session opens: what is missing ends in one sentence that says what to do, never in a traceback later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+CHANNEL_TYPE = "dh_kernel.Channel"
+PLUGIN_MODULE = "dh_kernel.plugin"
+
+_INTERRUPTED = ("InterruptedException", "CancellationException", "ClosedByInterruptException", "QueryCancelled")
+
+
+class EngineError(RuntimeError):
+    """The server lacks something; the text is for the user."""
+
+
+class Engine:
+    """A server's engine as the runtime uses it. Built on a thread that runs a console script."""
+
+    def __init__(self) -> None:
+        try:
+            import jpy
+            from deephaven.execution_context import get_exec_ctx
+        except ImportError as error:
+            raise EngineError(f"the server's Python has no usable deephaven package: {error}") from error
+        self.jpy = jpy
+        self.execution_context = get_exec_ctx()
+        self._thread_class = jpy.get_type("java.lang.Thread")
+        self._scope_class = jpy.get_type("io.deephaven.engine.liveness.LivenessScope")
+        self._scope_stack = jpy.get_type("io.deephaven.engine.liveness.LivenessScopeStack")
+        self.version = _version()
+
+    def java_thread(self) -> Any:
+        """The calling thread, as Java's Thread."""
+        return self._thread_class.currentThread()
+
+    def clear_interrupted(self) -> None:
+        """Take back an interrupt of the calling thread that nothing has noticed."""
+        self._thread_class.interrupted()
+
+    @staticmethod
+    def runs_java(java_thread: Any) -> bool:
+        """Whether the thread is inside a Java call just now: a thread that only runs Python has no Java frames."""
+        try:
+            return len(java_thread.getStackTrace()) > 0
+        except Exception:
+            return True
+
+    def new_scope(self) -> Any:
+        """A liveness scope that holds its referents weakly, so that what nobody refers to can be collected.
+
+        The script session's own scope would do the same, but a console script's change list keeps each replaced variable
+        alive from Java (`PythonDeephavenSession.createDiff`), and a thread without scope keeps every refreshing table for
+        ever (`PermanentLivenessManager`).
+        """
+        return self._scope_class()
+
+    @contextlib.contextmanager
+    def cell_context(self, scope: Any) -> Iterator[None]:
+        """What `evaluateScript` sets up around console code, except the exclusive lock of the update graph."""
+        self._scope_stack.push(scope)
+        try:
+            with self.execution_context:
+                yield
+        finally:
+            self._scope_stack.pop(scope)
+
+    @staticmethod
+    def is_interruption(error: BaseException) -> bool:
+        """Whether an exception is the engine's way to say that the thread was interrupted."""
+        text = str(error)
+        return any(name in text for name in _INTERRUPTED)
+
+    def heap_bytes(self) -> int:
+        """The server's maximum heap."""
+        return int(self.jpy.get_type("java.lang.Runtime").getRuntime().maxMemory())
+
+    def collect_garbage(self) -> None:
+        """Ask Java for a collection; in a launched server it is a concurrent one."""
+        self.jpy.get_type("java.lang.System").gc()
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    for name in ("deephaven-server", "deephaven-core"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return "unknown"
+
+
+def ensure_channel_type(channel_class: type) -> None:
+    """Make the server know objects of `channel_class`, once per server.
+
+    Where dh-kernel is installed on the server, its plugin did so at start-up, by the public way. On a vanilla server the
+    registry of object types is reached through the script session (private: a field of two classes, same since 0.35).
+
+    Raises:
+        EngineError: neither works here.
+    """
+    plugin = sys.modules.get(PLUGIN_MODULE)
+    if getattr(plugin, "registered", False):
+        return
+    try:
+        _register_privately(channel_class)
+    except Exception as error:
+        raise EngineError(
+            f"this server ({_version()}) does not let the kernel register its message channel: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}. Next step: install dh-kernel into the server's Python "
+            "environment and restart the server; it then registers the channel as a plugin."
+        ) from error
+
+
+def _register_privately(channel_class: type) -> None:
+    import jpy
+    from deephaven_internal.plugin.object import ObjectTypeAdapter
+
+    scope = jpy.get_type("io.deephaven.engine.context.ExecutionContext").getContext().getQueryScope()
+    session = _private_field(jpy, scope, "io.deephaven.engine.util.AbstractScriptSession$ScriptSessionQueryScope", "this$0")
+    lookup = _private_field(jpy, session, "io.deephaven.engine.util.AbstractScriptSession", "objectTypeLookup")
+    registry = jpy.cast(lookup, jpy.get_type("io.deephaven.server.plugin.type.ObjectTypes"))
+    names_class = jpy.get_type("io.deephaven.server.plugin.python.ObjectTypeAdapter")
+    plugin = make_channel_type()
+    try:
+        registry.register(names_class(plugin.name, ObjectTypeAdapter(plugin)))
+    except Exception as error:
+        # Another session, perhaps of another version of the runtime, was first. The type serves all of them.
+        if "already" not in str(error).lower() and "duplicate" not in str(error).lower():
+            raise
+
+
+def _private_field(jpy: Any, owner: Any, class_name: str, name: str) -> Any:
+    field = jpy.get_type("java.lang.Class").forName(class_name).getDeclaredField(name)
+    field.setAccessible(True)
+    return field.get(owner)
+
+
+def make_channel_type() -> Any:
+    """The object type of every runtime's channel, of whatever version: it knows them by one attribute of their class."""
+    from deephaven.plugin.object_type import BidirectionalObjectType
+
+    class ChannelType(BidirectionalObjectType):  # type: ignore[misc]
+        name = CHANNEL_TYPE
+
+        def is_type(self, obj: Any) -> bool:
+            # Asked for every variable of the console: looks at the class only, and runs no code of the object.
+            return type(obj).__dict__.get("__dh_kernel_channel__") is True
+
+        def create_client_connection(self, obj: Any, connection: Any) -> Any:
+            return obj.connect(connection)
+
+        def authorization_export_behavior(self) -> str:
+            return "transform"
+
+    return ChannelType()

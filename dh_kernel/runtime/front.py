@@ -1,0 +1,108 @@
+"""What cells call: `display`, `clear_output`, `input`, `getpass`. Installed once per process, they find the calling thread's cell.
+
+Neighbours: `session`, the public module `dh_kernel.display`. Refuses to know the wire.
+"""
+
+from __future__ import annotations
+
+import builtins
+import getpass as getpass_module
+import threading
+import uuid
+from typing import Any
+
+from .streams import install_switchboard
+
+_installed = False
+_lock = threading.Lock()
+
+
+def enter(session: Any, cell: Any, allow_stdin: bool) -> None:
+    """A cell starts: its threads can ask and display from now on."""
+    _install()
+    cell.front = (session, cell, allow_stdin)  # kept for good: threads of the cell display through it when it is over
+
+
+def _current() -> tuple[Any, Any, bool] | None:
+    return getattr(install_switchboard().current(), "front", None)
+
+
+def _install() -> None:
+    global _installed
+    with _lock:
+        if _installed:
+            return
+        _installed = True
+    original_input, original_getpass = builtins.input, getpass_module.getpass
+
+    def input(prompt: object = "", /) -> str:
+        """Ask at the notebook; elsewhere the server's own standard input."""
+        front = _current()
+        if front is None:
+            return original_input(prompt)
+        session, cell, allowed = front
+        return str(session.ask(cell, str(prompt), False, allowed))
+
+    def getpass(prompt: str = "Password: ", stream: Any = None, **keywords: Any) -> str:
+        """Ask at the notebook without showing what is typed."""
+        front = _current()
+        if front is None:
+            return original_getpass(prompt, stream, **keywords)
+        session, cell, allowed = front
+        return str(session.ask(cell, prompt, True, allowed))
+
+    builtins.input = input
+    getpass_module.getpass = getpass
+    if not hasattr(builtins, "display"):
+        builtins.display = display  # type: ignore[attr-defined]
+
+
+def display(*values: object, display_id: object = None, raw: bool = False, metadata: Any = None, **more: Any) -> Any:
+    """Show objects in the running cell.
+
+    Args:
+        display_id: True, or a text, for an output that `update_display` can replace.
+        raw: the values are MIME bundles (dictionaries) already.
+    """
+    front = _current()
+    if front is None:
+        for value in values:
+            print(value)
+        return None
+    session, cell, _ = front
+    name = uuid.uuid4().hex if display_id is True else (str(display_id) if display_id else None)
+    for value in values:
+        if raw:
+            session.display(cell, (dict(value), metadata or {}), display_id=name)  # type: ignore[call-overload]
+        else:
+            session.show(value, display_id=name)
+    return DisplayHandle(name) if name else None
+
+
+def update_display(value: object, *, display_id: str) -> None:
+    """Replace what was displayed under `display_id`."""
+    front = _current()
+    if front is not None:
+        front[0].show(value, display_id=display_id, update=True)
+
+
+def clear_output(wait: bool = False) -> None:
+    """Clear the running cell's output, or replace it when the next output comes."""
+    front = _current()
+    if front is not None:
+        front[0].clear_output(wait)
+
+
+class DisplayHandle:
+    """Names one output, to replace it later."""
+
+    def __init__(self, display_id: str | None = None) -> None:
+        self.display_id = display_id or uuid.uuid4().hex
+
+    def display(self, value: object) -> None:
+        """Show an object under this name."""
+        display(value, display_id=self.display_id)
+
+    def update(self, value: object) -> None:
+        """Replace what is shown under this name."""
+        update_display(value, display_id=self.display_id)

@@ -1,0 +1,205 @@
+"""The plain eval/exec wrapper: the statements of a cell, then its trailing expression, in the console's globals.
+
+Neighbours: `session` (calls it on the cell's thread), `tracebacks`. Refuses to know streams, frames and tables. It needs the
+standard library only; an IPython shell can stand in its place behind the same two methods.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import asyncio
+import contextlib
+import inspect
+import io
+import re
+import tokenize
+from dataclasses import dataclass, field
+from typing import Any
+
+from .tracebacks import cell_file_name, format_error, remember_source
+
+_HELP = re.compile(r"^\s*(\?{1,2})?\s*([A-Za-z_][\w.]*)\s*(\?{1,2})?\s*$")
+_QUIT = {"exit", "quit", "exit()", "quit()"}
+_TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_MAGIC = re.compile(r"^\s*(%{1,2}|!)\s*(\w*)")
+_HARMLESS_MAGICS = {"config", "matplotlib", "autosave", "load_ext", "reload_ext"}
+
+
+@dataclass
+class Evaluation:
+    """What a cell did. `value` is the trailing expression's, if `has_value`; `assigned` the names bound at the cell's top level."""
+
+    value: object = None
+    has_value: bool = False
+    assigned: list[str] = field(default_factory=list)
+    error: dict[str, Any] | None = None
+    payload: list[dict[str, Any]] = field(default_factory=list)
+    exception: BaseException | None = None
+
+
+class PlainInterpreter:
+    """Runs cells with the standard library alone."""
+
+    def __init__(self, namespace: dict[str, Any], session_id: str, own_files: tuple[str, ...]) -> None:
+        self.namespace = namespace
+        self._session_id, self._own_files = session_id, own_files
+        self._future_flags = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, code: str, count: int, *, store: bool) -> Evaluation:
+        """Run one cell. A failing cell is a result: only an interrupt outside the user's code comes through."""
+        if code.strip() in _QUIT:
+            return Evaluation(payload=[{"source": "ask_exit", "keepkernel": False}])
+        if (page := self._help(code)) is not None:
+            return Evaluation(payload=[page])
+        evaluation = Evaluation()
+        file_name = cell_file_name(count, self._session_id)
+        try:
+            source = _without_magics(_sendable_source(code))
+            remember_source(file_name, source)
+            self._run_module(source, file_name, evaluation)
+        except BaseException as error:
+            evaluation.error = self.describe(error)
+            evaluation.exception = error
+        if store and evaluation.has_value and evaluation.value is not None:
+            self._store(evaluation.value)
+        return evaluation
+
+    def describe(self, error: BaseException) -> dict[str, Any]:
+        """An exception as Jupyter's `ename`, `evalue`, `traceback`."""
+        try:
+            value = str(error)
+        except Exception as failure:
+            value = f"<str() of the exception raised {type(failure).__name__}>"
+        return {"ename": type(error).__name__, "evalue": value, "traceback": format_error(error, self._own_files)}
+
+    def evaluate(self, expression: str) -> object:
+        """The value of one expression, for `user_expressions`."""
+        return eval(compile(expression, "<user expression>", "eval", self._future_flags, dont_inherit=True), self.namespace)
+
+    def _run_module(self, source: str, file_name: str, evaluation: Evaluation) -> None:
+        tree = compile(source, file_name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+        evaluation.assigned = assigned_names(tree)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        if tree.body:
+            self._execute(compile(tree, file_name, "exec", self._flags, dont_inherit=True))
+            self._future_flags |= _future_flags_of(tree)
+        if isinstance(last, ast.Expr):
+            expression = ast.Expression(last.value)
+            evaluation.value = self._execute(compile(expression, file_name, "eval", self._flags, dont_inherit=True))
+            evaluation.has_value = not _ends_quietly(source)
+
+    @property
+    def _flags(self) -> int:
+        return self._future_flags | _TOP_LEVEL_AWAIT
+
+    def _execute(self, code: Any) -> object:
+        result = eval(code, self.namespace)
+        if code.co_flags & inspect.CO_COROUTINE:
+            if self._loop is None or self._loop.is_closed():
+                self._loop = asyncio.new_event_loop()
+                asyncio.set_event_loop(self._loop)
+            return self._loop.run_until_complete(result)
+        return result
+
+    def _store(self, value: object) -> None:
+        names = self.namespace
+        if "__" in names:
+            names["___"] = names["__"]
+        if "_" in names:
+            names["__"] = names["_"]
+        names["_"] = value
+
+    def _help(self, code: str) -> dict[str, Any] | None:
+        match = _HELP.match(code)
+        if match is None or not (match[1] or match[3]) or "\n" in code.strip():
+            return None
+        from .introspection import inspect_name
+
+        text = inspect_name(self.namespace, match[2], detailed="??" in (match[1], match[3]))
+        return {"source": "page", "data": {"text/plain": text or f"Object `{match[2]}` not found."}, "start": 0}
+
+
+def assigned_names(tree: ast.Module) -> list[str]:
+    """The names that a cell binds at its top level, in the order of their last binding, loops and `with` blocks included."""
+    names: list[str] = []
+    nested = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+                if child.id in names:
+                    names.remove(child.id)
+                names.append(child.id)
+            elif not isinstance(child, (*nested, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+                visit(child)
+
+    visit(tree)
+    return names
+
+
+def _future_flags_of(tree: ast.Module) -> int:
+    flags = 0
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            for alias in node.names:
+                feature = getattr(__future__, alias.name, None)
+                flags |= feature.compiler_flag if feature is not None else 0
+    return flags
+
+
+def _sendable_source(code: str) -> str:
+    # compile() says "source code string cannot contain null bytes" and "surrogates not allowed"; neither names the place.
+    for what, found in (("a NUL character", code.find("\0")), ("a lone surrogate", _surrogate(code))):
+        if found >= 0:
+            line = code.count("\n", 0, found) + 1
+            raise SyntaxError(f"line {line} of the cell holds {what}, which Python source cannot; delete it")
+    return code
+
+
+def _surrogate(code: str) -> int:
+    try:
+        code.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error.start
+    return -1
+
+
+def _ends_quietly(source: str) -> bool:
+    if ";" not in source[-200:]:
+        return False
+    last = ""
+    with contextlib.suppress(tokenize.TokenError, SyntaxError):
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type not in (tokenize.NEWLINE, tokenize.NL, tokenize.COMMENT, tokenize.ENDMARKER):
+                last = token.string
+    return last == ";"
+
+
+def _without_magics(code: str) -> str:
+    """The code with IPython's harmless line magics blanked out, where the cell is not Python as it stands.
+
+    Raises:
+        SyntaxError: a magic or a shell command that only IPython can run.
+    """
+    if "%" not in code and "!" not in code:
+        return code
+    try:
+        compile(code, "<cell>", "exec", _TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST, dont_inherit=True)
+    except SyntaxError:
+        pass
+    else:
+        return code
+    lines = code.split("\n")
+    for number, line in enumerate(lines):
+        match = _MAGIC.match(line)
+        if match is None:
+            continue
+        if match[1] != "%" or match[2] not in _HARMLESS_MAGICS:
+            raise SyntaxError(
+                f"`{line.strip()}` needs IPython in the server's Python, which is not there: pip install ipython on the "
+                "server, and restart it"
+            )
+        lines[number] = line[: len(line) - len(line.lstrip())] + "pass"
+    return "\n".join(lines)

@@ -1,0 +1,162 @@
+"""Striking one cell, and only that cell, with an interrupt.
+
+Neighbours: `cells` (opens the window), `session` (asks to strike). Refuses to know what the cell does.
+
+An interrupt reaches a cell in one of three ways, the least violent that can work first: `Thread.interrupt` where the thread is
+inside Java; SIGINT where it is the process's main thread; else an asynchronous exception (`PyThreadState_SetAsyncExc`), which
+can land at any bytecode. So:
+
+- `armed` says whether a strike may land; it is taken back before the cell's outcome is sent, together with a strike that has
+  not landed yet, so that none ever hits the next cell.
+- Short sections that must not be cut (queueing a frame) run in `shielded`: a strike waits for their end.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeVar
+
+from .engine import Engine
+
+T = TypeVar("T")
+
+PYTHON_AFTER_JAVA_S = 0.15
+
+
+def _checkpoint() -> None:
+    """A call is where Python delivers a pending asynchronous exception."""
+
+
+class StrikeZone:
+    """The window in which one thread's current cell may be interrupted."""
+
+    def __init__(self, engine: Engine, *, main_thread: bool) -> None:
+        self.interrupted = False
+        self._engine = engine
+        self._main_thread = main_thread
+        self._ident = threading.get_ident()
+        self._java_thread = engine.java_thread()
+        self._lock = threading.RLock()
+        self._armed = False
+        self._depth = 0
+        self._postponed = False
+        self._landed = False
+        self._previous_handler: Any = None
+        self._struck_at: tuple[int, int] | None = None
+
+    # --- on the cell's thread
+
+    def run(self, work: Callable[[], T], interrupted: Callable[[], T]) -> T:
+        """Run a cell's work, open to interrupts; `interrupted` gives the result if one struck outside the user's code."""
+        result: list[T] = []
+        try:
+            try:
+                self._arm()
+                result.append(work())
+            finally:
+                self._disarm()
+        except KeyboardInterrupt:
+            self._disarm()
+        return result[0] if result else interrupted()
+
+    def is_own_thread(self) -> bool:
+        """Whether the calling thread is the one whose cell this is."""
+        return threading.get_ident() == self._ident
+
+    def shielded(self, work: Callable[[], None]) -> None:
+        """Do something short that an interrupt must not cut in two."""
+        with self._lock:
+            _checkpoint()
+            self._depth += 1
+            try:
+                work()
+            finally:
+                self._depth -= 1
+        if self._postponed and not self._depth:
+            self._postponed = False
+            raise KeyboardInterrupt
+
+    def _arm(self) -> None:
+        if self._main_thread:
+            self._previous_handler = signal.signal(signal.SIGINT, self._on_signal)
+        self._armed = True
+
+    def _disarm(self) -> None:
+        while True:
+            try:
+                with self._lock:
+                    self._armed = False
+                    self._postponed = False
+                    if not self._main_thread:
+                        _set_async_exception(self._ident, None)
+                self._engine.clear_interrupted()
+                if self._main_thread and self._previous_handler is not None:
+                    signal.signal(signal.SIGINT, self._previous_handler)
+                return
+            except KeyboardInterrupt:
+                continue
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._landed = True
+        if not self._armed:
+            return
+        if self._depth:
+            self._postponed = True
+            return
+        self._engine.clear_interrupted()
+        raise KeyboardInterrupt
+
+    # --- on another thread
+
+    def strike(self) -> bool:
+        """Interrupt the cell; False if it is over. Returns at once, what comes later is done by a timer."""
+        if not self._armed:
+            return False
+        self.interrupted = True
+        self._landed = False
+        if self._engine.runs_java(self._java_thread):
+            with self._lock:
+                if self._armed:
+                    self._java_thread.interrupt()
+            timer = threading.Timer(PYTHON_AFTER_JAVA_S, self._strike_python)
+            timer.name, timer.daemon = "dh-kernel-interrupt", True
+            timer.start()
+        else:
+            self._strike_python()
+        return True
+
+    def _strike_python(self) -> None:
+        with self._lock:
+            if not self._armed:
+                return
+            self._struck_at = self._position()
+            if not self._main_thread:
+                _set_async_exception(self._ident, KeyboardInterrupt)
+            elif hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(self._ident, signal.SIGINT)
+            else:  # Windows
+                import _thread
+
+                _thread.interrupt_main()
+
+    def stuck(self) -> bool:
+        """Whether the strike has not reached the code: it is inside a call that cannot be interrupted."""
+        if not self._armed or self._struck_at is None:
+            return self._armed and self._engine.runs_java(self._java_thread)
+        if self._main_thread:
+            return not self._landed
+        return self._position() == self._struck_at
+
+    def _position(self) -> tuple[int, int]:
+        frame = sys._current_frames().get(self._ident)
+        return (id(frame), frame.f_lasti) if frame is not None else (0, 0)
+
+
+def _set_async_exception(ident: int, exception: type[BaseException] | None) -> None:
+    argument = ctypes.py_object(exception) if exception is not None else ctypes.py_object()
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)

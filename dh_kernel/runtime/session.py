@@ -1,0 +1,401 @@
+"""One kernel's session inside the server: its messages, its cells, its output.
+
+Neighbours: everything of the runtime; this is where it is put together. Refuses to touch private names (`engine`) and bytes
+(`wire`).
+
+Messages in: `execute`, `interrupt`, `complete`, `inspect`, `input_reply`, `namespace`, `close`, `ping`. Frames out are listed at
+the methods that queue them; each carries `kind`, and `cell` where it belongs to one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import front
+from .cells import Cell, CellRunner
+from .channel import Channel
+from .display import Bundle, mime_bundle, open_figures, text_of
+from .engine import Engine
+from .interpreter import Evaluation, PlainInterpreter
+from .introspection import complete, inspect_at
+from .streams import TextBuffer, install_switchboard, printable
+from .tables import Tables
+
+ABANDON_AFTER_S = 0.8
+_COLLECT_EVERY_S = 30.0
+
+
+class InputNotAllowed(RuntimeError):
+    """The front end of this cell does not answer questions."""
+
+
+class RuntimeSession:
+    """What the kernel talks to. One per kernel; it outlives a broken stream for `linger_s`."""
+
+    def __init__(
+        self, session_id: str, namespace: dict[str, Any], engine: Engine, own_files: tuple[str, ...], options: dict[str, Any]
+    ) -> None:
+        self.id = session_id
+        self._engine, self._namespace = engine, namespace
+        self._linger_s = float(options.get("linger_s", 60.0))
+        self._launched = bool(options.get("launched", False))
+        self._when_closed: Callable[[], None] = lambda: None
+        self._scope = engine.new_scope()
+        self._switchboard = install_switchboard()
+        self.channel = Channel(session_id, self._on_message)
+        self._text = TextBuffer(self._send_text, self.channel.poke)
+        self.channel.flush_source = self._text.flush_if_due
+        self.channel.on_connected = self._connected
+        self.channel.on_disconnected = self._disconnected
+        self._tables = Tables(engine.jpy)
+        self._interpreter = PlainInterpreter(namespace, session_id, own_files)
+        self._runner = CellRunner(session_id, engine, self._switchboard, self._scope)
+        self._cells: dict[str, Cell] = {}
+        self._last_cell: Cell | None = None
+        self._inputs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._linger: threading.Timer | None = None
+        self._last_collect = time.monotonic()
+        self._output_reader: OutputReader | None = None
+        threading.Thread(target=self._answer, name=f"dh-kernel-questions-{session_id}", daemon=True).start()
+        if self._launched:
+            self._switchboard.unowned.append(self._take_unowned)
+            self._output_reader = OutputReader.of_launcher(self._take_unowned)
+        self.ready = {
+            "deephaven": engine.version,
+            "python": sys.version.split()[0],
+            "pid": os.getpid(),
+            "heap_bytes": engine.heap_bytes(),
+            "reads_output": self._output_reader is not None,
+        }
+
+    # --- messages in; on a gRPC thread, so nothing here waits
+
+    def _on_message(self, header: dict[str, Any], buffers: list[bytes]) -> None:
+        handler = getattr(self, f"_on_{header['kind']}", None)
+        if handler is not None:
+            handler(header)
+
+    def _on_execute(self, message: dict[str, Any]) -> None:
+        cell = Cell(message["cell"], message["count"], message["silent"], self._text, self.channel.wait_for_room)
+        self._cells[cell.id] = cell
+        self._runner.submit(cell, lambda: self._work(cell, message), lambda outcome: self._done(cell, outcome))
+
+    def _on_interrupt(self, message: dict[str, Any]) -> None:
+        cell = self._cells.get(message["cell"])
+        if cell is None:
+            return
+        if cell.zone is None or not cell.zone.strike():
+            return
+        timer = threading.Timer(ABANDON_AFTER_S, self._abandon_if_stuck, (cell,))
+        timer.name, timer.daemon = "dh-kernel-abandon", True
+        timer.start()
+
+    def _on_complete(self, message: dict[str, Any]) -> None:
+        self._questions.put(message)
+
+    _on_inspect = _on_complete
+
+    def _on_input_reply(self, message: dict[str, Any]) -> None:
+        self._inputs.put(message)
+
+    def _on_ping(self, message: dict[str, Any]) -> None:
+        self.channel.queue({"kind": "answer", "request": message["request"], "content": {}})
+
+    def _on_close(self, message: dict[str, Any]) -> None:
+        threading.Thread(target=self.close, name="dh-kernel-close", daemon=True).start()
+
+    # --- a cell, on its thread
+
+    def _work(self, cell: Cell, message: dict[str, Any]) -> dict[str, Any]:
+        self._last_cell = cell
+        before = dict(self._namespace)
+        front.enter(self, cell, message["allow_stdin"])
+        evaluation = self._interpreter.run(message["code"], cell.count, store=message["store_history"])
+        if evaluation.error is None:
+            try:
+                self._show(cell, evaluation, before, message)
+                expressions = self._expressions(message["user_expressions"])
+            except Exception as error:
+                evaluation.error, evaluation.exception = self._interpreter.describe(error), error
+        self._drain_output()
+        if evaluation.error is not None:
+            return {"status": "error", **self._as_interrupt(cell, evaluation), "payload": evaluation.payload}
+        return {"status": "ok", "user_expressions": expressions, "payload": evaluation.payload}
+
+    def _show(self, cell: Cell, evaluation: Evaluation, before: dict[str, Any], message: dict[str, Any]) -> None:
+        if cell.silent:
+            return
+        value = evaluation.value if evaluation.has_value else None
+        if message["show_tables"]:
+            shown: set[int] = set()
+            for name, table in self._tables.assigned(before, self._namespace, evaluation.assigned):
+                if table is not value and id(table) not in shown:
+                    shown.add(id(table))
+                    self._send_table(cell, table, name, message["rows"], result=False)
+        for figure in open_figures():
+            if figure is not value:
+                self.display(cell, mime_bundle(figure))
+        if value is not None:
+            self._send_result(cell, value, message["rows"])
+
+    def _send_result(self, cell: Cell, value: object, rows: int) -> None:
+        if self._tables.as_table(value) is not None:
+            self._send_table(cell, value, self._name_of(value), rows, result=True)
+            return
+        data, metadata = mime_bundle(value)
+        self._queue(cell, {"kind": "result", "cell": cell.id, "data": data, "metadata": metadata})
+
+    def _send_table(self, cell: Cell, value: object, name: str | None, rows: int, *, result: bool) -> None:
+        table = self._tables.as_table(value)
+        description, references = self._tables.describe(table, name, rows)
+        header = {"kind": "table", "cell": cell.id, "result": result, "text": text_of(value)[:1000], **description}
+        self._queue(cell, header, references)
+
+    def _name_of(self, value: object) -> str | None:
+        names = (name for name, held in list(self._namespace.items()) if held is value and not name.startswith("_"))
+        return next(names, None)
+
+    def _expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
+        results: dict[str, Any] = {}
+        for name, expression in expressions.items():
+            try:
+                data, metadata = mime_bundle(self._interpreter.evaluate(expression))
+                results[name] = {"status": "ok", "data": data, "metadata": metadata}
+            except Exception as error:
+                results[name] = {"status": "error", **self._interpreter.describe(error)}
+        return results
+
+    def _as_interrupt(self, cell: Cell, evaluation: Evaluation) -> dict[str, Any]:
+        """The error; the engine's own words for an interruption become the KeyboardInterrupt that the user expects."""
+        assert evaluation.error is not None
+        assert evaluation.exception is not None
+        if (
+            cell.zone is not None
+            and cell.zone.interrupted
+            and not isinstance(evaluation.exception, KeyboardInterrupt)
+            and self._engine.is_interruption(evaluation.exception)
+        ):
+            lines = [*evaluation.error["traceback"], "KeyboardInterrupt: interrupted while the engine was at work"]
+            return {"ename": "KeyboardInterrupt", "evalue": "interrupted while the engine was at work", "traceback": lines}
+        return evaluation.error
+
+    def _done(self, cell: Cell, outcome: dict[str, Any]) -> None:
+        if outcome["status"] == "interrupted":
+            outcome = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": ["KeyboardInterrupt"]}
+        self._text.flush()
+        self._cells.pop(cell.id, None)
+        self.channel.queue({"kind": "done", "cell": cell.id, **outcome})
+
+    def _abandon_if_stuck(self, cell: Cell) -> None:
+        if cell.id not in self._cells or cell.zone is None or not cell.zone.stuck():
+            return
+        self._text.flush()
+        self._runner.abandon(cell)
+        if self._cells.pop(cell.id, None) is None:
+            return
+        text = (
+            "interrupted; what the cell was doing cannot be stopped and is still running in the server, its output is cut off"
+        )
+        self.channel.queue(
+            {
+                "kind": "done",
+                "cell": cell.id,
+                "status": "error",
+                "ename": "KeyboardInterrupt",
+                "evalue": text,
+                "traceback": [f"KeyboardInterrupt: {text}"],
+            }
+        )
+
+    # --- output
+
+    def display(self, cell: Cell, bundle: Bundle, *, display_id: str | None = None, update: bool = False) -> None:
+        """Queue a `display` frame."""
+        data, metadata = bundle
+        header = {"kind": "display", "cell": cell.id, "data": data, "metadata": metadata, "update": update}
+        if display_id is not None:
+            header["display_id"] = display_id
+        self._queue(cell, header)
+
+    def show(self, value: object, *, display_id: str | None = None, update: bool = False, rows: int = 10) -> None:
+        """Display an object in the cell of the calling thread."""
+        cell = self._current_cell()
+        if cell is None:
+            print(text_of(value))
+        elif self._tables.as_table(value) is not None and not update:
+            self._send_table(cell, value, self._name_of(value), rows, result=False)
+        else:
+            self.display(cell, mime_bundle(value), display_id=display_id, update=update)
+
+    def clear_output(self, wait: bool) -> None:
+        """Queue a `clear` frame."""
+        cell = self._current_cell()
+        if cell is not None:
+            self._queue(cell, {"kind": "clear", "cell": cell.id, "wait": wait})
+
+    def _current_cell(self) -> Cell | None:
+        target = self._switchboard.current()
+        return target if isinstance(target, Cell) else self._last_cell
+
+    def _queue(self, cell: Cell, header: dict[str, Any], references: list[Any] | None = None) -> None:
+        """Queue a frame of a cell behind the text it has written so far."""
+        if cell.abandoned or cell.silent:
+            return
+        self._drain_output()
+        self.channel.wait_for_room()
+        size = sum(len(part) for part in header.get("data", {}).values() if isinstance(part, str)) + 512
+        header = _clean(header)
+
+        def queue_it() -> None:
+            self._text.flush()
+            self.channel.queue(header, (), references or (), size)
+
+        cell.guarded(queue_it)
+
+    def _send_text(self, cell_id: str, name: str, text: str) -> None:
+        self.channel.queue({"kind": "stream", "cell": cell_id, "name": name, "text": text}, size=len(text) + 64)
+
+    def _take_unowned(self, name: str, text: str) -> None:
+        """Text that belongs to no cell, in a launched server: it shows under the latest one."""
+        cell = self._last_cell
+        self._text.write(cell.id if cell is not None and not cell.silent else "", name, text)
+
+    def _drain_output(self) -> None:
+        if self._output_reader is not None:
+            self._output_reader.drain()
+
+    # --- questions: stdin, completion
+
+    def ask(self, cell: Cell, prompt: str, password: bool, allowed: bool) -> str:
+        """Ask the person at the front end, from the cell's thread; the wait can be interrupted."""
+        if not allowed:
+            raise InputNotAllowed("input was called, but this frontend does not support input requests.")
+        while True:  # a reply that came too late for its question
+            try:
+                self._inputs.get_nowait()
+            except queue.Empty:
+                break
+        self._queue(cell, {"kind": "input", "cell": cell.id, "prompt": prompt, "password": password})
+        while True:
+            try:
+                reply = self._inputs.get(timeout=0.05)
+            except queue.Empty:
+                continue
+            if reply.get("eof"):
+                raise EOFError
+            return str(reply["value"])
+
+    def _answer(self) -> None:
+        while (message := self._questions.get()) is not None:
+            try:
+                if message["kind"] == "complete":
+                    content = complete(self._namespace, message["code"], message["cursor"])
+                else:
+                    content = inspect_at(self._namespace, message["code"], message["cursor"], message["detail"])
+            except Exception as error:  # a thread's edge
+                content = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
+            self.channel.queue({"kind": "answer", "request": message["request"], "content": _clean(content)})
+
+    # --- the session's life
+
+    def _connected(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        self.channel.queue({"kind": "ready", **self.ready})
+
+    def _disconnected(self) -> None:
+        self._linger = threading.Timer(self._linger_s, self.close)
+        self._linger.name, self._linger.daemon = "dh-kernel-linger", True
+        self._linger.start()
+
+    def on_close(self, action: Callable[[], None]) -> None:
+        """Call `action` when the session has ended."""
+        self._when_closed = action
+
+    def close(self) -> None:
+        """End the session: interrupt what runs, release its threads. Its variables stay on the server."""
+        for cell in list(self._cells.values()):
+            if cell.zone is not None:
+                cell.zone.strike()
+        self._runner.close()
+        self._questions.put(None)
+        with contextlib.suppress(ValueError):
+            self._switchboard.unowned.remove(self._take_unowned)
+        if self._output_reader is not None:
+            self._output_reader.close()
+        self.channel.close()
+        self._when_closed()
+
+
+class OutputReader:
+    """Reads a launched server's file descriptors 1 and 2 inside it, so that a subprocess's lines stand where they belong."""
+
+    def __init__(self, descriptors: tuple[int, int], take: Callable[[str, str], None]) -> None:
+        import codecs
+
+        self._streams = list(zip(descriptors, ("stdout", "stderr"), strict=True))
+        self._decoders = {fd: codecs.getincrementaldecoder("utf-8")("replace") for fd in descriptors}
+        self._take = take
+        self._lock = threading.Lock()
+        self._closed = False
+        for fd in descriptors:
+            os.set_blocking(fd, False)
+        threading.Thread(target=self._run, name="dh-kernel-output", daemon=True).start()
+
+    @classmethod
+    def of_launcher(cls, take: Callable[[str, str], None]) -> OutputReader | None:
+        """A reader of the launcher's descriptors, if it has lent them."""
+        descriptors = getattr(sys.modules.get("_dh_kernel_launcher"), "output_fds", None)
+        return cls(descriptors, take) if descriptors else None
+
+    def drain(self) -> None:
+        """Take what is there now."""
+        with self._lock:
+            for fd, name in self._streams:
+                if not self._closed:
+                    self._read(fd, name)
+
+    def close(self) -> None:
+        """Leave the descriptors to the kernel."""
+        self._closed = True
+
+    def _read(self, fd: int, name: str) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            while data := os.read(fd, 1 << 16):
+                text = self._decoders[fd].decode(data)
+                if text:
+                    self._take(name, text)
+                if len(data) < 1 << 12:
+                    return
+
+    def _run(self) -> None:
+        descriptors = [fd for fd, _ in self._streams]
+        while not self._closed:
+            readable, _, _ = select.select(descriptors, [], [], 1.0)
+            if readable:
+                self.drain()
+
+
+def _clean(value: Any) -> Any:
+    """JSON data with what cannot be sent made sendable: keys as text, lone surrogates spelled out, odd objects as text."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else repr(value)
+    if isinstance(value, dict):
+        return {printable(str(key)): _clean(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(part) for part in value]
+    return printable(str(value))

@@ -1,0 +1,84 @@
+"""Tables: finding those that a cell assigned, and describing one with a bounded head that the kernel can read over Flight.
+
+Neighbours: `session` (sends descriptions with the head as reference). Refuses to read rows itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+_UNCOALESCED = -(2**63)
+_AS_TEXT = ("java.time.Period", "java.time.ZonedDateTime", "org.jpy.PyObject")
+
+
+class Tables:
+    """What the runtime knows about Deephaven's table classes."""
+
+    def __init__(self, jpy: Any) -> None:
+        from deephaven.table import Table
+
+        self._table_class = Table
+        self._java_table = jpy.get_type("io.deephaven.engine.table.Table")
+        self._jpy = jpy
+
+    def as_table(self, value: object) -> Any | None:
+        """The value as a `deephaven.table.Table`, also if it is one of Java's; None if it is no table."""
+        if isinstance(value, self._table_class):
+            return value
+        if type(value).__module__ == "jpy" or hasattr(type(value), "jclassname"):
+            with contextlib.suppress(Exception):
+                if self._java_table.jclass.isInstance(value):
+                    return self._table_class(self._jpy.cast(value, self._java_table))
+        return None
+
+    def assigned(self, before: dict[str, Any], namespace: dict[str, Any], names: list[str]) -> list[tuple[str, object]]:
+        """The tables that a cell bound to names, in the order of assignment as far as the source tells it.
+
+        Found by comparing the namespace, so that those bound through `globals()`, `exec` or a function's `global` are there
+        too. Names with a leading underscore are private.
+        """
+        changed = [name for name, value in namespace.items() if before.get(name, _NEVER) is not value]
+        order = [name for name in names if name in namespace]
+        order += [name for name in changed if name not in set(order)]
+        return [
+            (name, namespace[name])
+            for name in order
+            if isinstance(name, str) and not name.startswith("_") and self.as_table(namespace.get(name)) is not None
+        ]
+
+    def describe(self, table: Any, name: str | None, rows: int) -> tuple[dict[str, Any], list[Any]]:
+        """A table as the JSON of a `table` frame, and the head to send beside it; no head where it cannot be made.
+
+        Args:
+            rows: most rows of the head, at least 1.
+        """
+        description: dict[str, Any] = {"name": name, "table_kind": type(table).__name__, "columns": [], "rows": None}
+        try:
+            table = self._coalesced(table)
+            description["columns"] = [[name, kind] for name, kind in self._columns(table)]
+            description["refreshing"] = bool(table.is_refreshing)
+            size = int(table.size)
+            description["rows"] = size if size >= 0 else None
+            return description, [self._readable(table.head(rows), description["columns"])]
+        except Exception as error:
+            description.setdefault("refreshing", False)
+            description["problem"] = f"{type(error).__name__}: {str(error)[:2000]}"
+            return description, []
+
+    def _coalesced(self, table: Any) -> Any:
+        if int(table.j_table.size()) == _UNCOALESCED:
+            return self._table_class(table.j_table.coalesce())
+        return table
+
+    def _columns(self, table: Any) -> list[tuple[str, str]]:
+        columns = table.j_table.getDefinition().getColumnsArray()
+        return [(str(column.getName()), str(column.getDataType().getCanonicalName())) for column in columns]
+
+    def _readable(self, head: Any, columns: list[list[str]]) -> Any:
+        """The head with columns that Arrow Flight would bend, or cannot carry, turned into text by the server."""
+        formulas = [f"{name} = java.util.Objects.toString({name}, null)" for name, kind in columns if kind in _AS_TEXT]
+        return head.update_view(formulas) if formulas else head
+
+
+_NEVER = object()

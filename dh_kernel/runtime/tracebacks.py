@@ -1,0 +1,60 @@
+"""Tracebacks as a notebook shows them: the cell's own lines, none of ours.
+
+Neighbours: `interpreter` (runs cells under these file names). Source: the standard library's `traceback` and `linecache`.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import traceback
+from types import TracebackType
+
+_FRAME = re.compile(r'File "<(Cell In\[\d+\])(?: \w+)?>", line (\d+)(?:, in <module>)?')
+
+
+def cell_file_name(count: int, session_id: str) -> str:
+    """The file name under which a cell is compiled: unique on the server, shown as `Cell In[3]`."""
+    return f"<Cell In[{count}] {session_id}>"
+
+
+def remember_source(file_name: str, source: str) -> None:
+    """Make a cell's lines known to tracebacks, `inspect` and debuggers; no time stamp, so that it is never dropped."""
+    linecache.cache[file_name] = (len(source), None, source.splitlines(keepends=True), file_name)
+
+
+def format_error(error: BaseException, own_files: tuple[str, ...]) -> list[str]:
+    """The traceback as lines of text, without leading frames of the runtime.
+
+    Args:
+        own_files: prefixes of file names whose frames are left out, wherever they stand.
+    """
+    try:
+        shown = traceback.TracebackException(type(error), error, _skip(error.__traceback__, own_files), compact=True)
+        _strip(shown, own_files, set())
+        text = "".join(shown.format())
+    except Exception as failure:  # an exception whose own methods raise
+        text = f"{type(error).__name__}: <the traceback could not be formatted: {type(failure).__name__}>\n"
+    return _FRAME.sub(_short, text).rstrip("\n").split("\n")
+
+
+def _short(match: re.Match[str]) -> str:
+    return f"{match[1]}, line {match[2]}"
+
+
+def _skip(tb: TracebackType | None, own_files: tuple[str, ...]) -> TracebackType | None:
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(own_files):
+        tb = tb.tb_next
+    return tb
+
+
+def _strip(shown: traceback.TracebackException, own_files: tuple[str, ...], seen: set[int]) -> None:
+    if id(shown) in seen:
+        return
+    seen.add(id(shown))
+    shown.stack = traceback.StackSummary.from_list(
+        [frame for frame in shown.stack if not frame.filename.startswith(own_files)]
+    )
+    for linked in (shown.__cause__, shown.__context__, *(getattr(shown, "exceptions", None) or ())):
+        if linked is not None:
+            _strip(linked, own_files, seen)

@@ -1,0 +1,42 @@
+"""One open session with a Deephaven server: connect, ship the runtime, talk over one object stream, read previews over Flight.
+
+The only package that imports pydeephaven and gRPC. It runs no event loop: what arrives is handed to callbacks on the reader's
+thread. Knows nothing of Jupyter and of processes.
+
+    session.py   Session: open, send, resume, close
+    events.py    what arrives, as frozen data
+    shipping.py  the runtime as a console script
+    previews.py  the head of a table over Arrow Flight
+    connect.py   pydeephaven's and gRPC's errors, translated once
+"""
+
+from __future__ import annotations
+
+from .events import (
+    Answered,
+    CellDone,
+    Cleared,
+    Displayed,
+    Event,
+    InputAsked,
+    Resulted,
+    ServerInfo,
+    StreamText,
+    TableShown,
+)
+from .session import Session, SessionOptions
+
+__all__ = [
+    "Answered",
+    "CellDone",
+    "Cleared",
+    "Displayed",
+    "Event",
+    "InputAsked",
+    "Resulted",
+    "ServerInfo",
+    "Session",
+    "SessionOptions",
+    "StreamText",
+    "TableShown",
+]

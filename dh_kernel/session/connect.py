@@ -1,0 +1,91 @@
+"""Connecting with pydeephaven, and its and gRPC's errors translated once.
+
+Neighbours: `session`. Refuses to know the runtime. No message holds a token: the endpoint's address is all that is shown.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import grpc
+from pydeephaven import DHError
+from pydeephaven import Session as DeephavenSession
+
+from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldError, SessionError
+from dh_kernel.model import Endpoint
+
+CONNECT_TIMEOUT_S = 10.0
+# No limit on a message: a table's reference and a long line must pass. Keep-alive: a stream that is cut silently is noticed.
+CLIENT_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+
+def connect(endpoint: Endpoint) -> DeephavenSession:
+    """A pydeephaven session.
+
+    Raises:
+        ConnectError: nobody answers there, or not a Deephaven server.
+        AuthenticationError: the credentials are refused.
+    """
+    _reach(endpoint)
+    try:
+        return DeephavenSession(
+            host=endpoint.host,
+            port=endpoint.port,
+            auth_type=endpoint.auth_type,
+            auth_token=endpoint.auth_token,
+            client_opts=list(CLIENT_OPTIONS),
+        )
+    except (DHError, grpc.RpcError) as error:
+        raise translated(error, endpoint) from None
+
+
+def translated(error: BaseException, endpoint: Endpoint) -> SessionError:
+    """The error of ours for one of pydeephaven's or gRPC's."""
+    code, details = _grpc_status(error)
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return AuthenticationError(
+            f"the Deephaven server at {endpoint.address} does not accept the credentials (authentication type "
+            f"{endpoint.auth_type}). Next step: check the key in DH_KERNEL_KEY or the file that DH_KERNEL_KEY_FILE names, and "
+            "DH_KERNEL_AUTH_TYPE."
+        )
+    if code == grpc.StatusCode.UNIMPLEMENTED:
+        return ServerTooOldError(
+            f"the server at {endpoint.address} lacks a service that the kernel needs ({details}). Next step: use Deephaven "
+            "0.35 or newer, or a console that is not disabled."
+        )
+    return ConnectError(
+        f"no Deephaven server answers at {endpoint.address}: {details or error}. Next step: check that it runs and that "
+        "DH_KERNEL_SERVER names its host and port."
+    )
+
+
+def _reach(endpoint: Endpoint) -> None:
+    """Fail fast and clearly where gRPC would retry for long."""
+    try:
+        socket.create_connection((endpoint.host.strip("[]"), endpoint.port), CONNECT_TIMEOUT_S).close()
+    except socket.gaierror:
+        raise ConnectError(
+            f"the host {endpoint.host!r} is not known. Next step: check the host name in DH_KERNEL_SERVER."
+        ) from None
+    except OSError as error:
+        reason = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else str(error))
+        raise ConnectError(
+            f"no connection to {endpoint.address}: {reason}. Next step: check that the Deephaven server runs there, and that "
+            "DH_KERNEL_SERVER names its host and port."
+        ) from None
+
+
+def _grpc_status(error: BaseException | None) -> tuple[Any, str]:
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, grpc.RpcError) and hasattr(error, "code"):
+            return error.code(), str(error.details() or "")
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return None, ""

@@ -1,0 +1,132 @@
+"""What arrives from the runtime, as frozen data: the frames of `dh_kernel.runtime.session`, read in one place.
+
+Pure. Refuses to know how frames travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dh_kernel.model import Column, TableInfo
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that belongs to the cell `cell`; an empty text where it belongs to none."""
+
+    cell: str
+
+
+@dataclass(frozen=True)
+class StreamText(Event):
+    """Text that was written; `name` is `stdout` or `stderr`."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Displayed(Event):
+    """A MIME bundle to show, or to put in the place of what has `display_id`."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+    display_id: str | None
+    update: bool
+
+
+@dataclass(frozen=True)
+class Cleared(Event):
+    """The cell's output is to be cleared; with `wait` only when the next output comes."""
+
+    wait: bool
+
+
+@dataclass(frozen=True)
+class Resulted(Event):
+    """The value of the trailing expression."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TableShown(Event):
+    """A table to show. `head` refers to its first rows on the server; None where there is none, `problem` says why."""
+
+    info: TableInfo
+    result: bool
+    text: str
+    head: Any = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class InputAsked(Event):
+    """The cell waits for a line from the person at the front end."""
+
+    prompt: str
+    password: bool
+
+
+@dataclass(frozen=True)
+class CellDone(Event):
+    """A cell's end; nothing of it follows. `error` has `ename`, `evalue`, `traceback`, or is None."""
+
+    error: dict[str, Any] | None = None
+    user_expressions: dict[str, Any] = field(default_factory=dict)
+    payload: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Answered(Event):
+    """The reply to a question such as `complete`."""
+
+    request: str
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ServerInfo(Event):
+    """What the runtime says of the server when a stream opens."""
+
+    deephaven: str
+    python: str
+    pid: int
+    heap_bytes: int
+    reads_output: bool
+
+
+def parse(header: dict[str, Any], references: Sequence[Any]) -> Event | None:
+    """The event of a frame; None for one that is none of these (a newer runtime may send more)."""
+    reader = _READERS.get(header["kind"])
+    return reader(header, references) if reader is not None else None
+
+
+def _table(header: dict[str, Any], references: Sequence[Any]) -> TableShown:
+    columns = tuple(Column(name, kind) for name, kind in header["columns"])
+    info = TableInfo(header["name"], header["table_kind"], header["rows"], header["refreshing"], columns)
+    head = references[0] if references else None
+    return TableShown(header["cell"], info, header["result"], header["text"], head, header.get("problem"))
+
+
+def _done(header: dict[str, Any], references: Sequence[Any]) -> CellDone:
+    error = None
+    if header["status"] != "ok":
+        error = {name: header[name] for name in ("ename", "evalue", "traceback")}
+    return CellDone(header["cell"], error, header.get("user_expressions", {}), header.get("payload", ()))
+
+
+_READERS: dict[str, Any] = {
+    "stream": lambda h, r: StreamText(h["cell"], h["name"], h["text"]),
+    "display": lambda h, r: Displayed(h["cell"], h["data"], h["metadata"], h.get("display_id"), h["update"]),
+    "clear": lambda h, r: Cleared(h["cell"], h["wait"]),
+    "result": lambda h, r: Resulted(h["cell"], h["data"], h["metadata"]),
+    "table": _table,
+    "input": lambda h, r: InputAsked(h["cell"], h["prompt"], h["password"]),
+    "done": _done,
+    "answer": lambda h, r: Answered("", h["request"], h["content"]),
+    "ready": lambda h, r: ServerInfo("", h["deephaven"], h["python"], h["pid"], h["heap_bytes"], h["reads_output"]),
+}

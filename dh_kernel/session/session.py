@@ -1,0 +1,263 @@
+"""A session: the kernel's end of the object stream, resumed over as many connections as it takes.
+
+Neighbours: `connect`, `shipping`, `previews`, `events`; above it `backend`. Refuses to know Jupyter and event loops.
+
+Threads: `open` blocks its caller; one reader thread per session takes frames in, hands events to `on_event`, and reconnects.
+`send` may be called from any thread and does not wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from pydeephaven import DHError
+from pydeephaven import Session as DeephavenSession
+from pydeephaven.experimental.plugin_client import PluginClient
+from pydeephaven.ticket import ScopeTicket, ServerObject
+
+from dh_kernel.errors import ServerTooOldError, SessionError, SessionLostError
+from dh_kernel.model import Endpoint, TablePreview
+from dh_kernel.runtime.engine import CHANNEL_TYPE
+from dh_kernel.runtime.wire import Inbox, Outbox, WireError, pack, unpack
+
+from .connect import connect, translated
+from .events import Event, ServerInfo, TableShown, parse
+from .previews import HeadReader
+from .shipping import closing_script, opening_script
+
+RECONNECT_S = 60.0
+_RETRY_S = 0.5
+_HELLO_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """`launched`: the server belongs to this kernel. `linger_s`: how long the server keeps a session whose stream broke."""
+
+    launched: bool = False
+    linger_s: float = RECONNECT_S
+
+
+class Session:
+    """One kernel's session with a server. Made by `open`."""
+
+    @classmethod
+    def open(
+        cls,
+        endpoint: Endpoint,
+        options: SessionOptions,
+        on_event: Callable[[Event, int], None],
+        on_lost: Callable[[SessionLostError], None],
+        on_made: Callable[[Session], None] = lambda session: None,
+    ) -> Session:
+        """Connect, ship the runtime and open the stream. Blocks.
+
+        Args:
+            on_event: called on the reader's thread with each event, in order, and its frame's size in bytes; what has been dealt
+                with is told to `consumed`.
+            on_lost: called once on the reader's thread, when the session cannot be resumed.
+            on_made: called with the session before the first event.
+        Raises:
+            SessionError: with the next step.
+        """
+        session = cls(endpoint, options, on_event, on_lost)
+        session._connect()
+        on_made(session)
+        session._reader.start()
+        return session
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        options: SessionOptions,
+        on_event: Callable[[Event, int], None],
+        on_lost: Callable[[SessionLostError], None],
+    ) -> None:
+        self.endpoint, self.id = endpoint, uuid.uuid4().hex[:12]
+        self.info: ServerInfo | None = None
+        self._options, self._on_event, self._on_lost = options, on_event, on_lost
+        self._lock = threading.Lock()
+        self._outbox, self._inbox = Outbox(), Inbox()
+        self._client: DeephavenSession | None = None
+        self._heads: HeadReader | None = None
+        self._stream: PluginClient | None = None
+        self._closed = False
+        self._reader = threading.Thread(target=self._read, name="dh-kernel-reader", daemon=True)
+
+    # --- sending
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Send a message to the runtime. While the stream is broken it waits for the next one."""
+        with self._lock:
+            frame, _ = self._outbox.frame({"kind": kind, "session": self.id, **fields}, (), (), self._inbox.last_seq)
+            self._write(frame)
+
+    def consumed(self, size: int) -> None:
+        """Tell that an event's frame has been dealt with; keeps the server sending."""
+        with self._lock:
+            if self._inbox.consumed(size):
+                self._write(pack({"kind": "ack", "session": self.id, "seq": 0, "ack": self._inbox.last_seq}))
+
+    def _write(self, frame: bytes) -> None:
+        if self._stream is not None:
+            self._stream.req_stream.write(frame, [])
+
+    # --- tables
+
+    def preview(self, table: TableShown) -> TablePreview:
+        """Read the rows of a table's head, and release it. Blocks; any thread.
+
+        Returns:
+            A preview without rows, and with the reason, where they cannot be read.
+        """
+        if table.head is None or self._heads is None:
+            return TablePreview(table.info, None, table.problem or "the session with the server is closed")
+        try:
+            return TablePreview(table.info, self._heads.read(table.head))
+        except Exception as error:  # Flight has errors of its own, Arrow others; a preview must not fail a cell
+            return TablePreview(table.info, None, _first_lines(error))
+        finally:
+            with contextlib.suppress(DHError, grpc.RpcError):
+                table.head.close()
+
+    # --- connecting
+
+    def _connect(self) -> None:
+        client = connect(self.endpoint)
+        try:
+            stream = self._open_stream(client)
+            frames = stream.resp_stream
+            hello, _ = unpack(next(frames)[0])
+        except SessionError:
+            _close_quietly(client)
+            raise
+        except (DHError, grpc.RpcError, WireError, StopIteration) as error:
+            _close_quietly(client)
+            raise translated(error, self.endpoint) from None
+        with self._lock:
+            former_client, former_heads = self._client, self._heads
+            self._client, self._stream = client, stream
+            self._heads = HeadReader(self.endpoint, client)
+            self._outbox.acknowledge(hello["ack"])
+            self._write(pack({"kind": "resume", "session": self.id, "seq": 0, "ack": self._inbox.last_seq}))
+            for frame, _ in self._outbox.unacknowledged():
+                self._write(frame)
+        if former_heads is not None:
+            former_heads.close()
+        if former_client is not None:
+            _close_quietly(former_client)
+
+    def _open_stream(self, client: DeephavenSession) -> PluginClient:
+        variable = f"_dh_kernel_{self.id}"
+        options = {"launched": self._options.launched, "linger_s": self._options.linger_s}
+        try:
+            client.run_script(opening_script(variable, self.id, options))
+        except DHError as error:
+            raise self._refused(error) from None
+        stream = client.plugin_client(ServerObject(CHANNEL_TYPE, ScopeTicket.scope_ticket(variable)))
+        client.run_script(closing_script(variable))
+        return stream
+
+    def _refused(self, error: DHError) -> SessionError:
+        text = str(error)
+        if "EngineError" in text:
+            reason = next((line for line in text.splitlines() if "EngineError" in line), text)
+            return ServerTooOldError(f"{self.endpoint.address}: {reason.partition('EngineError: ')[2] or reason}")
+        if isinstance(error.__cause__, grpc.RpcError) or "failed to" in text:
+            return translated(error, self.endpoint)
+        lines = [line for line in text.splitlines() if line.strip()]
+        return ServerTooOldError(
+            f"the server at {self.endpoint.address} could not load the kernel's runtime: {lines[0] if lines else text}"
+            f"{' … ' + lines[-1] if len(lines) > 1 else ''}. It needs Python 3.10 or newer and Deephaven 0.35 or newer."
+        )
+
+    # --- the reader thread
+
+    def _read(self) -> None:
+        while not self._closed:
+            try:
+                self._read_stream()
+            except (grpc.RpcError, StopIteration, RuntimeError, WireError, ValueError) as error:
+                if self._closed:
+                    return
+                if not self._reconnect(error):
+                    return
+
+    def _read_stream(self) -> None:
+        stream = self._stream
+        assert stream is not None
+        for payload, references in stream.resp_stream:
+            header, _ = unpack(payload)
+            with self._lock:
+                self._outbox.acknowledge(header["ack"])
+                if not header["seq"] or not self._inbox.accept(header["seq"]):
+                    continue
+            event = parse(header, references)
+            if isinstance(event, ServerInfo):
+                self.info = event
+            if event is None:
+                self.consumed(len(payload))
+            else:
+                self._on_event(event, len(payload))
+        raise StopIteration
+
+    def _reconnect(self, cause: BaseException) -> bool:
+        with self._lock:
+            self._stream = None
+        deadline = time.monotonic() + self._options.linger_s
+        failure: BaseException = cause
+        while not self._closed and time.monotonic() < deadline and not self._hopeless():
+            try:
+                self._connect()
+                return True
+            except SessionError as error:
+                failure = error
+                time.sleep(_RETRY_S)
+        if not self._closed:
+            self._on_lost(SessionLostError(f"the connection to {self.endpoint.address} is lost: {_first_lines(failure)}"))
+        return False
+
+    _give_up: Callable[[], bool] | None = None
+
+    def give_up_when(self, hopeless: Callable[[], bool]) -> None:
+        """Stop trying to reconnect when this says so: the server's process has ended."""
+        self._give_up = hopeless
+
+    def _hopeless(self) -> bool:
+        return self._give_up is not None and self._give_up()
+
+    # --- the end
+
+    def close(self, *, say_goodbye: bool = True) -> None:
+        """Close the session; the runtime ends what still runs. Variables stay on the server. Does not wait long."""
+        if self._closed:
+            return
+        if say_goodbye and self._stream is not None:
+            self.send("close")
+        self._closed = True
+        with self._lock:
+            stream, self._stream = self._stream, None
+            client, heads = self._client, self._heads
+        if stream is not None:
+            stream.req_stream.close()
+        if heads is not None:
+            heads.close()
+        if client is not None and say_goodbye:
+            _close_quietly(client)
+
+
+def _close_quietly(client: DeephavenSession) -> None:
+    with contextlib.suppress(DHError, grpc.RpcError, ValueError):
+        client.close()
+
+
+def _first_lines(error: BaseException, most: int = 5) -> str:
+    lines: Sequence[str] = [line for line in str(error).splitlines() if line.strip()]
+    return "\n".join(lines[:most]) or type(error).__name__
