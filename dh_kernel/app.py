@@ -5,12 +5,12 @@ Neighbours: `__main__` (starts it), `kernel`, `backend`, `history`. Refuses to k
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 from ipykernel.kernelapp import IPKernelApp
+from tornado.ioloop import IOLoop
 from traitlets import Type
 from traitlets.config import Config
 
@@ -31,7 +31,7 @@ class DeephavenKernelApp(IPKernelApp):  # type: ignore[misc]
     version = __version__
     description = "The Jupyter kernel backed by Deephaven."
     kernel_class = Type(DeephavenKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)
-    classes = [DeephavenKernel, KernelSettings, *IPKernelApp.classes]
+    classes: ClassVar = [DeephavenKernel, KernelSettings, *IPKernelApp.classes]
 
     def init_io(self) -> None:
         """Leave this process's own streams alone: users' output comes from the server."""
@@ -52,12 +52,11 @@ class DeephavenKernelApp(IPKernelApp):  # type: ignore[misc]
     def run(self, settings: Settings, problem: SettingsError | None, first: ServerProcess | DhKernelError | None) -> None:
         """Serve until shutdown. The server `first` has been spawned already."""
         self.kernel.history = History(os.path.join(self.profile_dir.location, "history.sqlite"))
-        loop = asyncio.get_event_loop()
 
         async def begin() -> None:
             self.kernel.backend = Backend(settings, problem, first, self.kernel)
 
-        loop.create_task(begin())
+        IOLoop.current().add_callback(begin)
         self.start()
 
 

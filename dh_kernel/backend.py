@@ -1,7 +1,7 @@
 """The server behind one kernel: launched or attached, opened, watched, replaced when it has died.
 
-Neighbours: `server` (processes) and `session` (connections), which know nothing of each other; above it `kernel`. Refuses to know
-Jupyter. Lives on the kernel's event loop; what blocks runs on threads of a small pool.
+Neighbours: `server` (processes) and `session` (connections), which know nothing of each other; above it `kernel`. Refuses to
+know Jupyter. Lives on the kernel's event loop; what blocks runs on threads of a small pool.
 """
 
 from __future__ import annotations

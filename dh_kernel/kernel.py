@@ -3,10 +3,10 @@
 Neighbours: `backend` (the server), `render` (previews to MIME bundles), `history`. With `app` the only importer of ipykernel.
 Refuses to know gRPC, processes, and how cells run.
 
-Every handler runs on the main thread's event loop and never blocks it, except those of the control channel, which ipykernel runs
-on a thread of its own: `interrupt_request`. A cell's life here: its request waits for a session, is sent, and then one coroutine
-publishes the cell's events in order until the one that says it is done. Events of a cell that is over (threads, listeners) are
-published with its parent all the same.
+Every handler runs on the main thread's event loop and never blocks it, except those of the control channel, which ipykernel
+runs on a thread of its own: `interrupt_request`. A cell's life here: its request waits for a session, is sent, and then one
+coroutine publishes the cell's events in order until the one that says it is done. Events of a cell that is over (threads,
+listeners) are published with its parent all the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import contextlib
 import platform
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 import zmq
 import zmq.asyncio
@@ -67,7 +67,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     implementation = "dh-kernel"
     implementation_version = __version__
-    help_links = [
+    help_links: ClassVar = [
         {"text": "Deephaven", "url": "https://deephaven.io/core/docs/"},
         {"text": "Deephaven Python API", "url": "https://docs.deephaven.io/core/pydoc/"},
     ]
@@ -81,6 +81,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._run: CellRun | None = None
         self._runs: OrderedDict[str, CellRun] = OrderedDict()
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._asking: asyncio.Future[None] | None = None
         self._numbers = iter(range(1, 1 << 62))
 
     # --- what front ends ask first
@@ -268,7 +269,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         elif isinstance(event, Cleared):
             self._publish(run, "clear_output", {"wait": event.wait})
         elif isinstance(event, InputAsked):
-            asyncio.ensure_future(self._ask(run, event))
+            self._asking = asyncio.ensure_future(self._ask(run, event))
 
     def _publish_display(self, run: CellRun, event: Displayed) -> None:
         content: dict[str, Any] = {"data": event.data, "metadata": event.metadata, "transient": {}}

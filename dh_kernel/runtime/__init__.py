@@ -6,7 +6,10 @@ it is written and tested as normal modules, and kernels of different versions ca
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import threading
+import types
 from typing import Any
 
 _sessions: dict[str, Any] = {}
@@ -30,6 +33,7 @@ def open_session(session_id: str, namespace: dict[str, Any], options: dict[str, 
     from .session import RuntimeSession
 
     with _lock:
+        _offer_public_module()
         session = _sessions.get(session_id)
         if session is None:
             ensure_channel_type(Channel)
@@ -38,3 +42,17 @@ def open_session(session_id: str, namespace: dict[str, Any], options: dict[str, 
             session.on_close(lambda: _sessions.pop(session_id, None) and None)
             _sessions[session_id] = session
     return session.channel
+
+
+def _offer_public_module() -> None:
+    """Make `dh_kernel.display` importable in cells on a server where dh-kernel is not installed."""
+    from . import front
+
+    if "dh_kernel" in sys.modules or importlib.util.find_spec("dh_kernel") is not None:
+        return
+    package, module = types.ModuleType("dh_kernel"), types.ModuleType("dh_kernel.display")
+    package.__path__ = []
+    for name in ("DisplayHandle", "clear_output", "display", "update_display"):
+        setattr(module, name, getattr(front, name))
+    package.display = module  # type: ignore[attr-defined]
+    sys.modules.update({"dh_kernel": package, "dh_kernel.display": module})

@@ -1,7 +1,7 @@
 """Where cells run: one after the other, on the server's main thread if the launcher lends it, else on a thread of their own.
 
-Neighbours: `interrupts` (the window of a cell), `engine` (a thread's context), `streams` (whose text is whose). Refuses to know
-the language: a cell's work is a callable that the session gives.
+Neighbours: `interrupts` (the window of a cell), `engine` (a thread's context), `streams` (whose text is whose). Refuses to
+know the language: a cell's work is a callable that the session gives.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ def text_of(value: object) -> str:
                 return pprint.pformat(value, width=_TEXT_WIDTH, sort_dicts=False)
         return text if type(text) is str else str(text)
     except Exception as error:
-        return f"<{type(value).__module__}.{type(value).__qualname__} object: its repr raised {type(error).__name__}: {_safe(error)}>"
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        return f"<{kind} object: its repr raised {type(error).__name__}: {_safe(error)}>"
 
 
 def _safe(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What cells call: `display`, `clear_output`, `input`, `getpass`. Installed once per process, they find the calling thread's cell.
+"""What cells call: `display`, `clear_output`, `input`, `getpass`. One of each per process; they find the thread's cell.
 
 Neighbours: `session`, the public module `dh_kernel.display`. Refuses to know the wire.
 """

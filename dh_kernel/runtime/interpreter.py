@@ -28,7 +28,7 @@ _HARMLESS_MAGICS = {"config", "matplotlib", "autosave", "load_ext", "reload_ext"
 
 @dataclass
 class Evaluation:
-    """What a cell did. `value` is the trailing expression's, if `has_value`; `assigned` the names bound at the cell's top level."""
+    """What a cell did: the trailing expression's `value`, if `has_value`, and the names `assigned` at its top level."""
 
     value: object = None
     has_value: bool = False

@@ -3,8 +3,8 @@
 Neighbours: everything of the runtime; this is where it is put together. Refuses to touch private names (`engine`) and bytes
 (`wire`).
 
-Messages in: `execute`, `interrupt`, `complete`, `inspect`, `input_reply`, `namespace`, `close`, `ping`. Frames out are listed at
-the methods that queue them; each carries `kind`, and `cell` where it belongs to one.
+Messages in: one method `_on_…` each. Frames out are listed at the methods that queue them; each carries `kind`, and `cell`
+where it belongs to one.
 """
 
 from __future__ import annotations

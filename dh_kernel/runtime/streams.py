@@ -125,7 +125,7 @@ def install_switchboard() -> Switchboard:
         module = types.ModuleType(STATE_MODULE)
         module.switchboard = Switchboard()  # type: ignore[attr-defined]
         sys.modules[STATE_MODULE] = module
-        _follow_threads(module.switchboard)  # type: ignore[attr-defined]
+        _follow_threads(module.switchboard)
     switchboard: Switchboard = module.switchboard
     for name in ("stdout", "stderr"):
         current = getattr(sys, name)

@@ -60,8 +60,8 @@ class Session:
         """Connect, ship the runtime and open the stream. Blocks.
 
         Args:
-            on_event: called on the reader's thread with each event, in order, and its frame's size in bytes; what has been dealt
-                with is told to `consumed`.
+            on_event: called on the reader's thread with each event, in order, and its frame's size in bytes; what has been
+                dealt with is told to `consumed`.
             on_lost: called once on the reader's thread, when the session cannot be resumed.
             on_made: called with the session before the first event.
         Raises:
