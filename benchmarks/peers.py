@@ -231,6 +231,7 @@ class _Helper:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                bufsize=0,  # a buffer would hide from `select` the lines it already holds
                 start_new_session=True,  # Ctrl-C is for the benchmark, which ends this one itself
             )
         self.pid = process.pid
