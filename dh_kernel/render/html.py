@@ -38,7 +38,7 @@ def to_html(sheet: Sheet, options: RenderOptions) -> str:
             *_head(sheet, options),
             *_body(sheet, options),
             "</table>",
-            *_words(sheet, options),
+            *_words(sheet),
             "</div>",
         ]
     )
@@ -94,11 +94,11 @@ def _td(cell: Cell, style: str, options: RenderOptions) -> str:
     return f'<td style="{style}"{title}>{markup}</td>'
 
 
-def _words(sheet: Sheet, options: RenderOptions) -> Iterator[str]:
+def _words(sheet: Sheet) -> Iterator[str]:
     """What stands in place of rows, and what is missing: below the table, where a long line does not stretch the columns."""
     words = notice(sheet)
     if words is not None:
-        text = "<br>".join(map(_markup, words[: options.full_characters].split("\n")))
+        text = "<br>".join(map(_markup, words.split("\n")))
         yield f'<div style="{_WORDS};white-space:pre-wrap">{text}</div>'
     missing = last_line(sheet, len(sheet.columns))
     if missing is not None:

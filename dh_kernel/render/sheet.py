@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dh_kernel.model import Column, TableInfo, TablePreview
+from dh_kernel.render.characters import cut
 from dh_kernel.render.options import RenderOptions
 from dh_kernel.render.temporal import time_zone
 from dh_kernel.render.values import Cell, Reading, read_column
@@ -48,7 +49,7 @@ def lay_out(preview: TablePreview, options: RenderOptions) -> Sheet:
     columns = tuple(SheetColumn(info.columns[index], _cells(preview, index, shown, options)) for index in indexes)
     total = info.rows if info.rows is not None and info.rows >= 0 else None
     problem = preview.problem or (None if data is not None else "no reason given")
-    return Sheet(info, columns, left, shown, total, problem)
+    return Sheet(info, columns, left, shown, total, problem and cut(problem, max(options.full_characters, 1)))
 
 
 def outer(count: int, most: int) -> tuple[list[int], int]:

@@ -10,7 +10,7 @@ from dh_kernel.render.sheet import Sheet, SheetColumn, last_line, notice, title_
 from dh_kernel.render.typenames import frictionless_type, is_numeric, short_name
 
 _GAP = "  "
-_LEAST_WIDTH = 8
+_LEAST_WIDTH = 20
 _LEAST_WORDS = 15
 
 
@@ -32,7 +32,7 @@ def to_text(sheet: Sheet, options: RenderOptions) -> str:
         lines += [_GAP.join(row).rstrip() for row in zip(*(block.lines for block in blocks), strict=True)]
     words = notice(sheet)
     if words is not None:
-        lines += [visible(line) for line in words[: options.full_characters].split("\n")]
+        lines += [visible(line) for line in words.split("\n")]
     footer = last_line(sheet, shown)
     return "\n".join(lines if footer is None else [*lines, fit(footer, width)])
 
@@ -51,7 +51,8 @@ def _blocks(sheet: Sheet, cell_width: int, width: int) -> tuple[list[_Block], in
     if not sheet.columns:
         return [], 0
     before, after = sheet.columns[: sheet.left], sheet.columns[sheet.left :]
-    blocks = [_block(column, cell_width, width) for column in (*before, *after)]
+    widest = width if len(sheet.info.columns) == 1 else width - len(_GAP) - 1  # one column and the mark always fit
+    blocks = [_block(column, min(cell_width, widest), widest) for column in (*before, *after)]
     left, right = _fitting(blocks, sheet.left, width, cut=sheet.hidden > 0)
     kept = [*blocks[:left], *blocks[right:]]
     shown = len(kept)
