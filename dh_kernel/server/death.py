@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Iterable
 
 from dh_kernel.model import Death
 
 from .options import LaunchOptions
 
 SHOWN_LINES = 12
+# Frames of Java's traces; what a JVM that crashed says to its vendor rather than to the user; what every start logs.
+_NOISE = re.compile(
+    r"\s+at \S+\(|\s+\.\.\. \d+ (more|common)|#\s*$|#.*(core dump|error report file|hs_err|bug report|bug\.|https?://)"
+    r"|\d+ compiler directives added|# Starting io\.|# io\.deephaven\.|deephaven\.\w+Dir=|Server started on port"
+    r"|# (The crash happened|See problematic frame)|\[thread \d+ also had an error"
+)
 _MEANINGS = {
     "SIGKILL": "killed; the machine may have run out of memory",
     "SIGSEGV": "a crash in native code",
@@ -33,6 +41,11 @@ def describe(death: Death, options: LaunchOptions) -> str:
     if lines:
         text += "\nThe last lines of its log:\n" + "\n".join(f"  {line}" for line in lines)
     return text
+
+
+def telling(lines: Iterable[str]) -> tuple[str, ...]:
+    """The lines of a server's log that say why it ended, without those that never do."""
+    return tuple(line for line in lines if not _NOISE.match(line))
 
 
 def _cause(death: Death) -> str:

@@ -31,12 +31,14 @@ from dh_kernel.errors import ServerStartError, ServerStartTimeout
 from dh_kernel.model import PSK_AUTH_TYPE, Death, Endpoint
 
 from . import workdir
+from .death import telling
 from .java import OLDEST, Java, find_java
 from .options import LaunchOptions
 from .output import LogTail, OutputCallback, PosixReader, WindowsReader
 
 POSIX = os.name == "posix"
 LAST_LINES = 20
+_LINES_SEARCHED = 200  # a trace of Java, and what others log meanwhile
 _NEW_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows only
 _END_TIMEOUT_S = 5.0
 _LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
@@ -294,8 +296,8 @@ class ServerProcess:
         return Death(
             exit_code=None if killed else code,
             signal=-code if killed else None,
-            last_lines=self.log_tail(),
-            out_of_memory=any("OutOfMemoryError" in line for line in self.log_tail(100)),
+            last_lines=telling(self.log_tail(_LINES_SEARCHED))[-LAST_LINES:],
+            out_of_memory=any("OutOfMemoryError" in line for line in self.log_tail(_LINES_SEARCHED)),
         )
 
 
@@ -350,11 +352,13 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
     """The JVM's options; the user's come last and win."""
     args = [
         f"-Xmx{options.heap}",
+        "-XX:+DisableAttachMechanism",  # with -Xrs, which Deephaven sets, it leaves a socket in /tmp
         "-XX:-UsePerfData",  # else a file in /tmp, whatever java.io.tmpdir says
         f"-XX:ErrorFile={os.path.join(folder, 'hs_err.log')}",
         f"-Djava.io.tmpdir={folder}",
         f"-Djna.tmpdir={folder}",
         f"-Ddeephaven.cacheDir={os.path.join(folder, 'cache')}",
+        "-Dshutdown.timeoutMs=1000",  # after an OutOfMemoryError it waits so long for its clients, 10 s by default
         f"-DAuthHandlers={PSK_AUTH_TYPE}",  # a user's configuration file may say Anonymous: any web page could run code then
     ]
     if java.version > OLDEST:

@@ -236,6 +236,22 @@ def test_a_crash_is_told_once_with_its_signal_and_leaves_no_file(tmp_path: Path,
     assert list(tmp_path.glob("dh-kernel-*")) == []
 
 
+def test_a_full_heap_is_told_as_such(tmp_path: Path) -> None:
+    server = Launched(tmp_path)
+    told = threading.Event()
+    server.process.on_exit(lambda _: told.set())
+    with pytest.raises(DHError):
+        server.run("from deephaven import empty_table\nbig = empty_table(200_000_000).update('X = ii')")
+    assert told.wait(TIMEOUT_S)
+    death = server.process.death
+    assert death is not None
+    assert death.out_of_memory
+    text = describe(death, server.process.options)
+    assert f"heap of {HEAP} was full: set DH_KERNEL_HEAP" in text
+    assert "java.lang.OutOfMemoryError: Java heap space" in text
+    assert "\tat " not in text
+
+
 def test_stop_ends_a_busy_server_in_good_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cell that runs is interrupted, its `finally` runs, and a file that was left open is written out."""
     before = threading.enumerate()

@@ -8,6 +8,7 @@ import pytest
 
 from dh_kernel.model import Death
 from dh_kernel.server import LaunchOptions, describe
+from dh_kernel.server.death import telling
 
 OPTIONS = LaunchOptions(heap="3g")
 
@@ -45,3 +46,30 @@ def test_out_of_memory_names_heap_and_setting() -> None:
     assert "out of memory" in text
     assert "heap of 3g was full: set DH_KERNEL_HEAP to more" in text
     assert "OutOfMemoryError" in text
+
+
+def test_frames_and_a_crashed_jvms_advice_are_no_telling_lines() -> None:
+    log = """1 compiler directives added
+deephaven.cacheDir=/tmp/x/cache
+#
+# A fatal error has been detected by the Java Runtime Environment:
+#
+#  SIGSEGV (0xb) at pc=0x00007f, pid=12, tid=13
+# Problematic frame:
+# C  [_ctypes.so+0x123]
+# No core dump will be written. Core dumps have been disabled. To enable core dumping, try "ulimit -c unlimited"
+# An error report file with more information is saved as:
+# /tmp/x/hs_err.log
+[thread 25170 also had an error]
+# If you would like to submit a bug report, please visit:
+#   https://example.org
+java.lang.IllegalStateException: no
+\tat java.base/java.lang.Thread.run(Thread.java:840)
+\t... 1 more""".splitlines()
+    assert telling(log) == (
+        "# A fatal error has been detected by the Java Runtime Environment:",
+        "#  SIGSEGV (0xb) at pc=0x00007f, pid=12, tid=13",
+        "# Problematic frame:",
+        "# C  [_ctypes.so+0x123]",
+        "java.lang.IllegalStateException: no",
+    )
