@@ -86,6 +86,16 @@ def update_display(value: object, *, display_id: str) -> None:
         front[0].show(value, display_id=display_id, update=True)
 
 
+def publish(data: dict[str, Any], metadata: dict[str, Any], display_id: str | None, update: bool) -> None:
+    """Show a MIME bundle in the running cell; what IPython's display functions come down to."""
+    front = _current()
+    if front is not None:
+        session, cell, _ = front
+        session.display(cell, (data, metadata), display_id=display_id, update=update)
+    elif "text/plain" in data:
+        print(data["text/plain"])
+
+
 def clear_output(wait: bool = False) -> None:
     """Clear the running cell's output, or replace it when the next output comes."""
     front = _current()

@@ -1,7 +1,7 @@
 """The plain eval/exec wrapper: the statements of a cell, then its trailing expression, in the console's globals.
 
 Neighbours: `session` (calls it on the cell's thread), `tracebacks`. Refuses to know streams, frames and tables. It needs the
-standard library only; an IPython shell can stand in its place behind the same two methods.
+standard library only; `ipython_shell` stands in its place, behind the same methods, where the server has IPython.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import inspect
 import io
 import re
 import tokenize
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from .tracebacks import cell_file_name, format_error, remember_source
+from .display import Bundle, mime_bundle
+from .tracebacks import cell_file_name, format_error, remember_source, safe_text
 
 _HELP = re.compile(r"^\s*(\?{1,2})?\s*([A-Za-z_][\w.]*)\s*(\?{1,2})?\s*$")
 _QUIT = {"exit", "quit", "exit()", "quit()"}
@@ -28,27 +30,60 @@ _HARMLESS_MAGICS = {"config", "matplotlib", "autosave", "load_ext", "reload_ext"
 
 @dataclass
 class Evaluation:
-    """What a cell did: the trailing expression's `value`, if `has_value`, and the names `assigned` at its top level."""
+    """What a cell did: the names `assigned` at its top level, its error, and the payload of its reply."""
 
-    value: object = None
-    has_value: bool = False
     assigned: list[str] = field(default_factory=list)
     error: dict[str, Any] | None = None
     payload: list[dict[str, Any]] = field(default_factory=list)
     exception: BaseException | None = None
 
 
+class Interpreter(Protocol):
+    """Whatever runs cells: the plain wrapper, or IPython's shell."""
+
+    kind: str
+
+    @property
+    def names(self) -> list[str]:
+        """The names that the running cell binds at its top level."""
+
+    def run(self, code: str, count: int, *, silent: bool, store: bool, on_result: Callable[[object], None]) -> Evaluation:
+        """Run one cell."""
+
+    def describe(self, error: BaseException) -> dict[str, Any]:
+        """An exception as Jupyter's `ename`, `evalue`, `traceback`."""
+
+    def bundle(self, value: object) -> Bundle:
+        """Data and metadata of an object."""
+
+    def expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
+        """The values of `user_expressions`."""
+
+
 class PlainInterpreter:
     """Runs cells with the standard library alone."""
 
+    kind = "plain"
+
     def __init__(self, namespace: dict[str, Any], session_id: str, own_files: tuple[str, ...]) -> None:
         self.namespace = namespace
+        self._names: list[str] = []
         self._session_id, self._own_files = session_id, own_files
         self._future_flags = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self, code: str, count: int, *, store: bool) -> Evaluation:
-        """Run one cell. A failing cell is a result: only an interrupt outside the user's code comes through."""
+    @property
+    def names(self) -> list[str]:
+        """The names that the running cell binds at its top level."""
+        return self._names
+
+    def run(self, code: str, count: int, *, silent: bool, store: bool, on_result: Callable[[object], None]) -> Evaluation:
+        """Run one cell. A failing cell is a result: only an interrupt outside the user's code comes through.
+
+        Args:
+            on_result: called with the trailing expression's value unless it is None, hushed by `;`, or the cell is silent.
+        """
+        self._names = []
         if code.strip() in _QUIT:
             return Evaluation(payload=[{"source": "ask_exit", "keepkernel": False}])
         if (page := self._help(code)) is not None:
@@ -58,37 +93,49 @@ class PlainInterpreter:
         try:
             source = _without_magics(_sendable_source(code))
             remember_source(file_name, source)
-            self._run_module(source, file_name, evaluation)
+            value = self._run_module(source, file_name)
+            if value is not None and not silent and not _ends_quietly(source):
+                if store:
+                    self._store(value)
+                on_result(value)
         except BaseException as error:
             evaluation.error = self.describe(error)
             evaluation.exception = error
-        if store and evaluation.has_value and evaluation.value is not None:
-            self._store(evaluation.value)
+        evaluation.assigned = self._names
         return evaluation
 
     def describe(self, error: BaseException) -> dict[str, Any]:
         """An exception as Jupyter's `ename`, `evalue`, `traceback`."""
-        try:
-            value = str(error)
-        except Exception as failure:
-            value = f"<str() of the exception raised {type(failure).__name__}>"
-        return {"ename": type(error).__name__, "evalue": value, "traceback": format_error(error, self._own_files)}
+        traceback = format_error(error, self._own_files)
+        return {"ename": type(error).__name__, "evalue": safe_text(error), "traceback": traceback}
 
-    def evaluate(self, expression: str) -> object:
-        """The value of one expression, for `user_expressions`."""
-        return eval(compile(expression, "<user expression>", "eval", self._future_flags, dont_inherit=True), self.namespace)
+    def bundle(self, value: object) -> Bundle:
+        """Data and metadata by the display protocol."""
+        return mime_bundle(value)
 
-    def _run_module(self, source: str, file_name: str, evaluation: Evaluation) -> None:
+    def expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
+        """The values of `user_expressions`, each with a status of its own."""
+        results: dict[str, Any] = {}
+        for name, expression in expressions.items():
+            try:
+                code = compile(expression, "<user expression>", "eval", self._future_flags, dont_inherit=True)
+                data, metadata = mime_bundle(eval(code, self.namespace))
+                results[name] = {"status": "ok", "data": data, "metadata": metadata}
+            except Exception as error:
+                results[name] = {"status": "error", **self.describe(error)}
+        return results
+
+    def _run_module(self, source: str, file_name: str) -> object:
+        """Run the statements; the value of the trailing expression, None if there is none."""
         tree = compile(source, file_name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
-        evaluation.assigned = assigned_names(tree)
+        self._names = assigned_names(tree)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         if tree.body:
             self._execute(compile(tree, file_name, "exec", self._flags, dont_inherit=True))
             self._future_flags |= _future_flags_of(tree)
-        if isinstance(last, ast.Expr):
-            expression = ast.Expression(last.value)
-            evaluation.value = self._execute(compile(expression, file_name, "eval", self._flags, dont_inherit=True))
-            evaluation.has_value = not _ends_quietly(source)
+        if not isinstance(last, ast.Expr):
+            return None
+        return self._execute(compile(ast.Expression(last.value), file_name, "eval", self._flags, dont_inherit=True))
 
     @property
     def _flags(self) -> int:

@@ -22,9 +22,9 @@ from typing import Any
 from . import front
 from .cells import Cell, CellRunner
 from .channel import Channel
-from .display import Bundle, mime_bundle, open_figures, text_of
+from .display import Bundle, open_figures, text_of
 from .engine import Engine
-from .interpreter import Evaluation, PlainInterpreter
+from .interpreter import Evaluation, Interpreter, PlainInterpreter
 from .introspection import complete, inspect_at
 from .streams import TextBuffer, install_switchboard, printable
 from .tables import Tables
@@ -56,7 +56,7 @@ class RuntimeSession:
         self.channel.on_connected = self._connected
         self.channel.on_disconnected = self._disconnected
         self._tables = Tables(engine.jpy)
-        self._interpreter = PlainInterpreter(namespace, session_id, own_files)
+        self._interpreter = self._make_interpreter(own_files)
         self._runner = CellRunner(session_id, engine, self._switchboard, self._scope)
         self._cells: dict[str, Cell] = {}
         self._last_cell: Cell | None = None
@@ -74,8 +74,19 @@ class RuntimeSession:
             "python": sys.version.split()[0],
             "pid": os.getpid(),
             "heap_bytes": engine.heap_bytes(),
+            "interpreter": self._interpreter.kind,
             "reads_output": self._output_reader is not None,
         }
+
+    def _make_interpreter(self, own_files: tuple[str, ...]) -> Interpreter:
+        """IPython's where it is there and nobody else uses it: its shell is one per process, so only in a launched server."""
+        if self._launched:
+            with contextlib.suppress(ImportError):
+                from .ipython_shell import IPythonInterpreter
+
+                os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+                return IPythonInterpreter(self._namespace, self.show, self._tables.table_class)
+        return PlainInterpreter(self._namespace, self.id, own_files)
 
     # --- messages in; on a gRPC thread, so nothing here waits
 
@@ -119,11 +130,19 @@ class RuntimeSession:
         self._last_cell = cell
         before = dict(self._namespace)
         front.enter(self, cell, message["allow_stdin"])
-        evaluation = self._interpreter.run(message["code"], cell.count, store=message["store_history"])
+        shown = _Shown(before, message["show_tables"] and not cell.silent, message["rows"])
+        evaluation = self._interpreter.run(
+            message["code"],
+            cell.count,
+            silent=cell.silent,
+            store=message["store_history"],
+            on_result=lambda value: self._show_result(cell, shown, value),
+        )
         if evaluation.error is None:
             try:
-                self._show(cell, evaluation, before, message)
-                expressions = self._expressions(message["user_expressions"])
+                self._show_assigned(cell, shown, evaluation.assigned)
+                self._show_figures(cell)
+                expressions = self._interpreter.expressions(message["user_expressions"])
             except Exception as error:
                 evaluation.error, evaluation.exception = self._interpreter.describe(error), error
         self._drain_output()
@@ -131,28 +150,28 @@ class RuntimeSession:
             return {"status": "error", **self._as_interrupt(cell, evaluation), "payload": evaluation.payload}
         return {"status": "ok", "user_expressions": expressions, "payload": evaluation.payload}
 
-    def _show(self, cell: Cell, evaluation: Evaluation, before: dict[str, Any], message: dict[str, Any]) -> None:
-        if cell.silent:
+    def _show_assigned(self, cell: Cell, shown: _Shown, names: list[str], result: object = None) -> None:
+        """The tables that the cell has assigned and that have not been shown yet."""
+        if not shown.tables:
             return
-        value = evaluation.value if evaluation.has_value else None
-        if message["show_tables"]:
-            shown: set[int] = set()
-            for name, table in self._tables.assigned(before, self._namespace, evaluation.assigned):
-                if table is not value and id(table) not in shown:
-                    shown.add(id(table))
-                    self._send_table(cell, table, name, message["rows"], result=False)
-        for figure in open_figures():
-            if figure is not value:
-                self.display(cell, mime_bundle(figure))
-        if value is not None:
-            self._send_result(cell, value, message["rows"])
+        for name, table in self._tables.assigned(shown.before, self._namespace, names):
+            if table is not result and shown.first_time(table):
+                self._send_table(cell, table, name, shown.rows, result=False)
 
-    def _send_result(self, cell: Cell, value: object, rows: int) -> None:
+    def _show_figures(self, cell: Cell) -> None:
+        for figure in open_figures():
+            self.display(cell, self._interpreter.bundle(figure))
+
+    def _show_result(self, cell: Cell, shown: _Shown, value: object) -> None:
+        """The trailing expression's value, behind the assigned tables; a table that is both shows once."""
+        self._show_assigned(cell, shown, self._interpreter.names, value)
         if self._tables.as_table(value) is not None:
-            self._send_table(cell, value, self._name_of(value), rows, result=True)
+            shown.first_time(value)
+            self._send_table(cell, value, self._name_of(value), shown.rows, result=True)
             return
-        data, metadata = mime_bundle(value)
-        self._queue(cell, {"kind": "result", "cell": cell.id, "data": data, "metadata": metadata})
+        data, metadata = self._interpreter.bundle(value)
+        if data:
+            self._queue(cell, {"kind": "result", "cell": cell.id, "data": data, "metadata": metadata})
 
     def _send_table(self, cell: Cell, value: object, name: str | None, rows: int, *, result: bool) -> None:
         table = self._tables.as_table(value)
@@ -163,16 +182,6 @@ class RuntimeSession:
     def _name_of(self, value: object) -> str | None:
         names = (name for name, held in list(self._namespace.items()) if held is value and not name.startswith("_"))
         return next(names, None)
-
-    def _expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
-        results: dict[str, Any] = {}
-        for name, expression in expressions.items():
-            try:
-                data, metadata = mime_bundle(self._interpreter.evaluate(expression))
-                results[name] = {"status": "ok", "data": data, "metadata": metadata}
-            except Exception as error:
-                results[name] = {"status": "error", **self._interpreter.describe(error)}
-        return results
 
     def _as_interrupt(self, cell: Cell, evaluation: Evaluation) -> dict[str, Any]:
         """The error; the engine's own words for an interruption become the KeyboardInterrupt that the user expects."""
@@ -234,7 +243,7 @@ class RuntimeSession:
         elif self._tables.as_table(value) is not None and not update:
             self._send_table(cell, value, self._name_of(value), rows, result=False)
         else:
-            self.display(cell, mime_bundle(value), display_id=display_id, update=update)
+            self.display(cell, self._interpreter.bundle(value), display_id=display_id, update=update)
 
     def clear_output(self, wait: bool) -> None:
         """Queue a `clear` frame."""
@@ -335,6 +344,21 @@ class RuntimeSession:
             self._output_reader.close()
         self.channel.close()
         self._when_closed()
+
+
+class _Shown:
+    """What a cell has shown of its tables so far."""
+
+    def __init__(self, before: dict[str, Any], tables: bool, rows: int) -> None:
+        self.before, self.tables, self.rows = before, tables, rows
+        self._seen: set[int] = set()
+
+    def first_time(self, table: object) -> bool:
+        """Note a table; whether it is new. Told by identity: the namespace keeps those of one cell alive."""
+        if id(table) in self._seen:
+            return False
+        self._seen.add(id(table))
+        return True
 
 
 class OutputReader:

@@ -18,18 +18,18 @@ class Tables:
     def __init__(self, jpy: Any) -> None:
         from deephaven.table import Table
 
-        self._table_class = Table
+        self.table_class = Table
         self._java_table = jpy.get_type("io.deephaven.engine.table.Table")
         self._jpy = jpy
 
     def as_table(self, value: object) -> Any | None:
         """The value as a `deephaven.table.Table`, also if it is one of Java's; None if it is no table."""
-        if isinstance(value, self._table_class):
+        if isinstance(value, self.table_class):
             return value
         if type(value).__module__ == "jpy" or hasattr(type(value), "jclassname"):
             with contextlib.suppress(Exception):
                 if self._java_table.jclass.isInstance(value):
-                    return self._table_class(self._jpy.cast(value, self._java_table))
+                    return self.table_class(self._jpy.cast(value, self._java_table))
         return None
 
     def assigned(self, before: dict[str, Any], namespace: dict[str, Any], names: list[str]) -> list[tuple[str, object]]:
@@ -68,7 +68,7 @@ class Tables:
 
     def _coalesced(self, table: Any) -> Any:
         if int(table.j_table.size()) == _UNCOALESCED:
-            return self._table_class(table.j_table.coalesce())
+            return self.table_class(table.j_table.coalesce())
         return table
 
     def _columns(self, table: Any) -> list[tuple[str, str]]:

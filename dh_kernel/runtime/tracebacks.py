@@ -38,6 +38,14 @@ def format_error(error: BaseException, own_files: tuple[str, ...]) -> list[str]:
     return _FRAME.sub(_short, text).rstrip("\n").split("\n")
 
 
+def safe_text(error: BaseException) -> str:
+    """`str` of an exception, also if that raises."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"<str() of the {type(error).__name__} raised {type(failure).__name__}>"
+
+
 def _short(match: re.Match[str]) -> str:
     return f"{match[1]}, line {match[2]}"
 
