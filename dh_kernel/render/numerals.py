@@ -17,8 +17,8 @@ def integer_json(value: int) -> int | str:
 
 
 def integer_text(value: int) -> str:
-    """All digits. Not `str(int)`, which refuses more than 4,300 of them."""
-    return str(Decimal(value))
+    """All digits. Not always `str(int)`, which refuses more than 4,300 of them."""
+    return str(value) if abs(value) < 2**64 else str(Decimal(value))
 
 
 def float_text(value: float) -> str:

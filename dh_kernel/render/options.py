@@ -10,7 +10,7 @@ class RenderOptions:
     """Bounds on what is shown. Numbers below 1 count as 1, except `rows`, where 0 shows the schema alone.
 
     `cell_characters` cuts names and values in text and HTML; the HTML's tooltip then has up to `title_characters` of them, the
-    JSON up to `full_characters` (strings; of arrays about a tenth as many elements). `width` is the terminal's, in columns.
+    JSON up to `full_characters` (strings; of arrays a twentieth as many elements). `width` is the terminal's, in columns.
     `time_zone` moves instants in text and HTML; the JSON is always in UTC. An unknown zone counts as UTC.
     """
 

@@ -24,7 +24,7 @@ COMPONENT_TYPE = b"deephaven:componentType"
 _NULL_BYTE = -128
 _INSTANTS = ("java.time.Instant", "java.time.ZonedDateTime")
 _UNIT_NANOS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-_CHARACTERS_AN_ELEMENT = 10
+_CHARACTERS_AN_ELEMENT = 20
 _LEAST_BOUND = 20
 
 
