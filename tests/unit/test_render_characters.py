@@ -6,7 +6,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dh_kernel.render.characters import cut, display_width, encodable, fit, pad, pieces, visible
@@ -37,11 +37,13 @@ def test_visible(raw: str, shown: str) -> None:
     assert visible(raw) == shown
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_pieces_are_the_visible_text(text: str) -> None:
     assert "".join(piece for piece, _ in pieces(text)) == visible(text)
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_visible_text_encodes_and_is_one_line(text: str) -> None:
     assert len(visible(text).splitlines()) <= 1
@@ -64,6 +66,7 @@ def test_cutting() -> None:
     assert fit("a\u0301" * 3, 3) == "a\u0301" * 3
 
 
+@settings(deadline=None)
 @given(ANY_TEXT, st.integers(1, 30))
 def test_fit_never_exceeds_the_width(text: str, width: int) -> None:
     assert display_width(fit(text, width)) <= width

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dh_kernel.render import numerals, temporal
@@ -76,6 +76,7 @@ def test_floats_show_no_more_digits_than_they_have() -> None:
     assert texts(array, "float") == ["null", "0.1", "16777216.0", "1e-45", "3.4028235e+38", "NaN", "-Infinity"]
 
 
+@settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_shortest_float32_is_the_same_float32(value: float) -> None:
     shortest = numerals.shortest_float32(value)
@@ -117,6 +118,7 @@ def test_big_decimals_are_exact(wire: bytes, text: str) -> None:
     assert jsons(pa.array([wire, None]), "java.math.BigDecimal") == [text, None]
 
 
+@settings(deadline=None)
 @given(st.integers(), st.integers(-400, 400))
 def test_big_decimals_round_trip(unscaled: int, scale: int) -> None:
     raw = scale.to_bytes(4, "little", signed=True) + unscaled.to_bytes(unscaled.bit_length() // 8 + 1, "big", signed=True)
@@ -158,6 +160,7 @@ def test_an_unknown_zone_counts_as_utc(name: str) -> None:
     assert texts(pa.array([0], NANOS), "java.time.Instant", zone=name) == ["1970-01-01T00:00:00Z"]
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_instants_agree_with_datetime(nanos: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=nanos // 1000)
