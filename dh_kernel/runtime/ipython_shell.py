@@ -21,7 +21,7 @@ from traitlets.config import Config
 
 from . import front
 from .interpreter import Evaluation, assigned_names
-from .tracebacks import safe_text
+from .tracebacks import safe_text, without_own_frames
 
 
 class _Hook(DisplayHook):  # type: ignore[misc]
@@ -54,6 +54,7 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
     displayhook_class = Type(_Hook)
     display_pub_class = Type(_Publisher)
     names = AnyTrait()
+    own_files = AnyTrait()
     shown_traceback = AnyTrait()
 
     def init_hooks(self) -> None:
@@ -73,6 +74,10 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
         self.names = assigned_names(node)
         return super().transform_ast(node)
 
+    def _get_exc_info(self, exc_tuple: Any = None) -> Any:
+        etype, value, tb = super()._get_exc_info(exc_tuple)
+        return etype, value, without_own_frames(tb, self.own_files)
+
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         self.shown_traceback = [str(line) for line in stb]
 
@@ -87,7 +92,13 @@ class IPythonInterpreter:
 
     kind = "ipython"
 
-    def __init__(self, namespace: dict[str, Any], show_table: Callable[[object], None], table_class: type) -> None:
+    def __init__(
+        self,
+        namespace: dict[str, Any],
+        own_files: tuple[str, ...],
+        show_table: Callable[[object], None],
+        table_class: type,
+    ) -> None:
         module = sys.modules["__main__"]
         config = Config()
         config.HistoryManager.enabled = False
@@ -95,6 +106,7 @@ class IPythonInterpreter:
         self._shell: Any = _Shell.instance(
             config=config, user_module=module if vars(module) is namespace else None, user_ns=namespace
         )
+        self._shell.own_files = self._own_files = own_files
         self._shell.display_formatter.ipython_display_formatter.for_type(table_class, show_table)
         self._shell.configurables.append(self._shell.display_formatter)
 
@@ -118,7 +130,8 @@ class IPythonInterpreter:
 
     def describe(self, error: BaseException) -> dict[str, Any]:
         """An exception as Jupyter's `ename`, `evalue`, `traceback`."""
-        lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+        tb = without_own_frames(error.__traceback__, self._own_files)
+        lines = self._shell.InteractiveTB.structured_traceback(type(error), error, tb)
         return {"ename": type(error).__name__, "evalue": safe_text(error), "traceback": [str(line) for line in lines]}
 
     def bundle(self, value: object) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -33,8 +33,8 @@ ABANDON_AFTER_S = 0.8
 _COLLECT_EVERY_S = 30.0
 
 
-class InputNotAllowed(RuntimeError):
-    """The front end of this cell does not answer questions."""
+class StdinNotImplementedError(NotImplementedError):
+    """The front end of this cell does not answer questions. IPython has one of this name, which is used where it is loaded."""
 
 
 class RuntimeSession:
@@ -85,7 +85,7 @@ class RuntimeSession:
                 from .ipython_shell import IPythonInterpreter
 
                 os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-                return IPythonInterpreter(self._namespace, self.show, self._tables.table_class)
+                return IPythonInterpreter(self._namespace, own_files, self.show, self._tables.table_class)
         return PlainInterpreter(self._namespace, self.id, own_files)
 
     # --- messages in; on a gRPC thread, so nothing here waits
@@ -287,7 +287,10 @@ class RuntimeSession:
     def ask(self, cell: Cell, prompt: str, password: bool, allowed: bool) -> str:
         """Ask the person at the front end, from the cell's thread; the wait can be interrupted."""
         if not allowed:
-            raise InputNotAllowed("input was called, but this frontend does not support input requests.")
+            loaded = sys.modules.get("IPython.core.error")
+            raise getattr(loaded, "StdinNotImplementedError", StdinNotImplementedError)(
+                "input was called, but this frontend does not support input requests."
+            )
         while True:  # a reply that came too late for its question
             try:
                 self._inputs.get_nowait()

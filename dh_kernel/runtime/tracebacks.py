@@ -30,7 +30,7 @@ def format_error(error: BaseException, own_files: tuple[str, ...]) -> list[str]:
         own_files: prefixes of file names whose frames are left out, wherever they stand.
     """
     try:
-        shown = traceback.TracebackException(type(error), error, _skip(error.__traceback__, own_files), compact=True)
+        shown = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
         _strip(shown, own_files, set())
         text = "".join(shown.format())
     except Exception as failure:  # an exception whose own methods raise
@@ -50,10 +50,16 @@ def _short(match: re.Match[str]) -> str:
     return f"{match[1]}, line {match[2]}"
 
 
-def _skip(tb: TracebackType | None, own_files: tuple[str, ...]) -> TracebackType | None:
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(own_files):
+def without_own_frames(tb: TracebackType | None, own_files: tuple[str, ...]) -> TracebackType | None:
+    """The traceback with the runtime's frames taken out, at its start and in between."""
+    kept = []
+    while tb is not None:
+        if not tb.tb_frame.f_code.co_filename.startswith(own_files):
+            kept.append(tb)
         tb = tb.tb_next
-    return tb
+    for outer, inner in zip(kept, [*kept[1:], None], strict=True):
+        outer.tb_next = inner
+    return kept[0] if kept else None
 
 
 def _strip(shown: traceback.TracebackException, own_files: tuple[str, ...], seen: set[int]) -> None:
