@@ -1,0 +1,70 @@
+"""Fixtures of the tests that run real programs: a place for Jupyter, a vanilla server, and one kernel of each kind per module.
+
+Tests of units do not use them and need neither Java nor a server.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from harness import ATTACHED, HEAP, LAUNCHED, Kernel, Place, Vanilla, started, vanilla_server
+
+
+@pytest.fixture(scope="session")
+def vanilla_python() -> str:
+    """The interpreter of an environment that has deephaven-server, and neither dh-kernel nor IPython."""
+    python = os.environ.get("DH_KERNEL_VANILLA_PYTHON", "")
+    if shutil.which(python) is None:
+        pytest.fail(
+            f"DH_KERNEL_VANILLA_PYTHON is {python!r}, which is no program. It has to name the Python of an environment with"
+            " deephaven-server alone: python3 -m venv DIR; DIR/bin/pip install deephaven-server;"
+            " export DH_KERNEL_VANILLA_PYTHON=DIR/bin/python. scripts/test does all of this.",
+            pytrace=False,
+        )
+    return python
+
+
+@pytest.fixture(scope="session")
+def vanilla(vanilla_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vanilla]:
+    """One server for the whole run, that knows nothing of the kernel."""
+    with vanilla_server(vanilla_python, tmp_path_factory.mktemp("vanilla")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A folder of its own for Jupyter, with the kernelspec `deephaven` in it: a launched server."""
+    made = Place(tmp_path_factory.mktemp("jupyter"))
+    made.install(LAUNCHED, DH_KERNEL_HEAP=HEAP)
+    return made
+
+
+@pytest.fixture(scope="session")
+def attached_place(place: Place, vanilla: Vanilla) -> Place:
+    """The same folder, with the kernelspec `deephaven-attached` too: the vanilla server."""
+    place.install(ATTACHED, DH_KERNEL_SERVER=vanilla.address, DH_KERNEL_KEY_FILE=str(vanilla.key_file))
+    return place
+
+
+@pytest.fixture(scope="module")
+def launched_kernel(place: Place) -> Iterator[Kernel]:
+    """A kernel with a server of its own, for all tests of a module."""
+    with started(place, LAUNCHED) as kernel:
+        yield kernel
+
+
+@pytest.fixture(scope="module")
+def attached_kernel(attached_place: Place) -> Iterator[Kernel]:
+    """A kernel on the vanilla server, for all tests of a module."""
+    with started(attached_place, ATTACHED) as kernel:
+        yield kernel
+
+
+@pytest.fixture(scope="module", params=["launched", "attached"])
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    """Both kinds, one after the other."""
+    found: Kernel = request.getfixturevalue(f"{request.param}_kernel")
+    return found

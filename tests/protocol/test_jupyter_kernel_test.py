@@ -1,0 +1,97 @@
+"""Jupyter's own conformance tests, all of them, on a launched server and on an attached vanilla one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jupyter_kernel_test
+import pytest
+from harness import Kernel
+
+
+class _Samples:
+    """What both kinds of server are asked. An attached vanilla server has no IPython."""
+
+    language_name = "python"
+    file_extension = ".py"
+    code_hello_world = "print('hello, world')"
+    code_stderr = "import sys; print('oh no', file=sys.stderr)"
+    completion_samples: ClassVar = [{"text": "zi", "matches": {"zip"}}, {"text": "empty_tab"}]
+    complete_code_samples: ClassVar = ["1", "print('hello, world')", "def f(x):\n  return x*2\n\n\n"]
+    incomplete_code_samples: ClassVar = ["print('''hello", "def f(x):\n  x*2", "t = empty_table("]
+    invalid_code_samples: ClassVar = ["import = 7q", "for x in\n    pass"]
+    code_page_something = "zip?"
+    code_generate_error = "raise ValueError('on purpose')"
+    code_execute_result: ClassVar = [
+        {"code": "1+2+3", "result": "6"},
+        {"code": "[n*n for n in range(1, 4)]", "result": "[1, 4, 9]"},
+        {"code": "'déjà ☃ 🐍'", "result": "'déjà ☃ 🐍'"},
+        {"code": "(__import__('deephaven').empty_table(3).update('X = i'))", "mime": "text/html"},
+    ]
+    code_display_data: ClassVar = [
+        {"code": "from dh_kernel.display import display\ndisplay(42)", "mime": "text/plain"},
+        {"code": "display(type('H', (), {'_repr_html_': lambda self: '<b>bold</b>'})())", "mime": "text/html"},
+        {"code": "shown = __import__('deephaven').empty_table(3)", "mime": "application/vnd.dataresource+json"},
+    ]
+    code_history_pattern = "1?2*"
+    supported_history_operations = ("tail", "range", "search")
+    code_inspect_sample = "zip"
+    code_clear_output = "from dh_kernel.display import clear_output\nclear_output()"
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """The kernel comes from a fixture."""
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """The fixture ends it."""
+
+
+class TestLaunched(_Samples, jupyter_kernel_test.KernelTests):  # type: ignore[misc]
+    """The kernel with a server of its own."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def kernel(cls, launched_kernel: Kernel) -> None:
+        """Let the suite use the fixture's kernel."""
+        _give(cls, launched_kernel)
+
+    code_clear_output = "from IPython.display import clear_output\nclear_output()"
+
+
+class TestAttached(_Samples, jupyter_kernel_test.KernelTests):  # type: ignore[misc]
+    """The kernel on a server that knows nothing of it."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def kernel(cls, attached_kernel: Kernel) -> None:
+        """Let the suite use the fixture's kernel."""
+        _give(cls, attached_kernel)
+
+
+class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):  # type: ignore[misc]
+    """The message by which a client knows that it is subscribed."""
+
+    support_iopub_welcome = True
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """The kernel comes from a fixture."""
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """The fixture ends it."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def kernel(cls, launched_kernel: Kernel) -> None:
+        """A second client of a running kernel: the suite starts its channels."""
+        cls.km = launched_kernel.manager
+        cls.kc = launched_kernel.manager.client()
+        yield
+        cls.kc.stop_channels()
+
+
+def _give(suite: type, kernel: Kernel) -> None:
+    kernel.ok("1")  # the suite's own timeouts are for a kernel that is ready
+    suite.km, suite.kc = kernel.manager, kernel.client  # type: ignore[attr-defined]
