@@ -17,6 +17,8 @@ def main() -> None:
         from dh_kernel.launching import launch
 
         first = launch(settings)
+    # ipykernel loads a debugger that warns, on the terminal, of what only matters where user code runs.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     from dh_kernel.app import main as serve
 
     serve(settings, problem, first)

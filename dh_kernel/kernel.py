@@ -46,6 +46,16 @@ from .backend import Backend
 NOTE_AFTER_S = 1.0
 QUESTION_TIMEOUT_S = 2.0
 _REMEMBERED_CELLS = 1000
+_QUESTIONS = frozenset(
+    {
+        "complete_request",
+        "inspect_request",
+        "is_complete_request",
+        "history_request",
+        "kernel_info_request",
+        "comm_info_request",
+    }
+)
 
 
 class CellRun:
@@ -81,6 +91,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._run: CellRun | None = None
         self._runs: OrderedDict[str, CellRun] = OrderedDict()
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._died_idle: str | None = None
         self._asking: asyncio.Future[None] | None = None
         self._numbers = iter(range(1, 1 << 62))
 
@@ -114,6 +125,27 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     @execution_count.setter
     def execution_count(self, value: int) -> None:
         """The base class counts every cell, also those without history; counted here instead."""
+
+    @property
+    def kernel_info(self) -> dict[str, Any]:
+        """Jupyter's `kernel_info_reply`, without the features of ipykernel that are not there: subshells, the debugger."""
+        return {**super().kernel_info, "supported_features": []}
+
+    async def shell_main(self, subshell_id: str | None, msg: Any) -> None:
+        """Questions are answered while a cell runs; everything else waits for its turn."""
+        if subshell_id is None and self._main_asyncio_lock.locked() and self._is_question(msg):
+            await self.dispatch_shell(msg, subshell_id=subshell_id, concurrent=True)
+        else:
+            await super().shell_main(subshell_id, msg)
+
+    def _is_question(self, msg: Any) -> bool:
+        assert self.session is not None
+        try:
+            _, frames = self.session.feed_identities(msg, copy=False)
+            header = self.session.deserialize(frames, content=False, copy=False)["header"]
+        except (ValueError, KeyError, TypeError):
+            return False  # the base class logs it
+        return header.get("msg_type") in _QUESTIONS
 
     # --- cells
 
@@ -159,6 +191,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if session is None:
             return CellDone(run.id, _interrupted("interrupted before the server was ready"))
         run.session = session
+        if self._died_idle is not None:
+            self._publish(run, "stream", {"name": "stderr", "text": f"{self._died_idle}\n"})
+            self._died_idle = None
         session.send(
             "execute",
             cell=run.id,
@@ -251,7 +286,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """The server died, or the connection is lost for good: the running cell ends, the next one gets a new session."""
         run = self._run
         if run is not None and run.session is session and not run.gone.done():
-            run.gone.set_result(error)
+            run.gone.set_result(type(error)(f"{error}\n{_GONE}"))
+        else:
+            self._died_idle = f"{error}\n{_GONE}"
         for question in self._questions.values():
             if not question.done():
                 question.set_result({})
@@ -386,6 +423,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if self.history is not None and threading.current_thread() is threading.main_thread():
             self.history.close()
         return {"status": "ok", "restart": restart}
+
+
+_GONE = "The next cell gets a fresh session; the variables of this one are gone."
 
 
 def _told(error: DhKernelError) -> list[str]:

@@ -31,6 +31,7 @@ from .tables import Tables
 
 ABANDON_AFTER_S = 0.8
 _COLLECT_EVERY_S = 30.0
+_COLLECT_AFTER_S = 1.0
 
 
 class StdinNotImplementedError(NotImplementedError):
@@ -63,7 +64,7 @@ class RuntimeSession:
         self._inputs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._questions: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._linger: threading.Timer | None = None
-        self._last_collect = time.monotonic()
+        self._next_collect = 0.0
         self._output_reader: OutputReader | None = None
         threading.Thread(target=self._answer, name=f"dh-kernel-questions-{session_id}", daemon=True).start()
         if self._launched:
@@ -146,9 +147,24 @@ class RuntimeSession:
             except Exception as error:
                 evaluation.error, evaluation.exception = self._interpreter.describe(error), error
         self._drain_output()
+        self._release_replaced(before)
         if evaluation.error is not None:
             return {"status": "error", **self._as_interrupt(cell, evaluation), "payload": evaluation.payload}
         return {"status": "ok", "user_expressions": expressions, "payload": evaluation.payload}
+
+    def _release_replaced(self, before: dict[str, Any]) -> None:
+        """Let go of the refreshing tables that the cell replaced: in a launched server Java is asked to collect them.
+
+        Nothing refers to them any more, so the next collection ends their updates; an idle server may not run one for hours.
+        """
+        if not self._launched or time.monotonic() < self._next_collect:
+            return
+        names = self._namespace
+        if any(names.get(name) is not value and self._tables.is_refreshing(value) for name, value in before.items()):
+            self._next_collect = time.monotonic() + _COLLECT_EVERY_S
+            timer = threading.Timer(_COLLECT_AFTER_S, self._engine.collect_garbage)
+            timer.name, timer.daemon = "dh-kernel-collect", True
+            timer.start()
 
     def _show_assigned(self, cell: Cell, shown: _Shown, names: list[str], result: object = None) -> None:
         """The tables that the cell has assigned and that have not been shown yet."""

@@ -32,6 +32,10 @@ class Tables:
                     return self.table_class(self._jpy.cast(value, self._java_table))
         return None
 
+    def is_refreshing(self, value: object) -> bool:
+        """Whether the value is a table that ticks."""
+        return isinstance(value, self.table_class) and bool(value.is_refreshing)
+
     def assigned(self, before: dict[str, Any], namespace: dict[str, Any], names: list[str]) -> list[tuple[str, object]]:
         """The tables that a cell bound to names, in the order of assignment as far as the source tells it.
 

@@ -5,6 +5,7 @@ sessions, tables or Jupyter, and imports only the standard library and the packa
 
     process.py   ServerProcess: the parent's side, from spawn to the last file removed
     launcher.py  the child's side; a self-contained script that runs in the server's interpreter
+    guardian.py  ends a server whose kernel was killed
     output.py    reads the server's file descriptors 1 and 2, and keeps the tail of its log
     workdir.py   a server's own folder, and the sweep of folders that nobody owns any more
     java.py      finds a JDK

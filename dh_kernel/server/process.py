@@ -5,10 +5,9 @@ for; who may use it learns from `endpoint`.
 
 Whatever ends the kernel ends the server. Two things see to it, both over pipes whose other end only the kernel process holds,
 so that the system itself closes them, also after `kill -9`. The launcher's thread ends the server when its stdin closes. And
-on POSIX a guardian, a shell of a few lines in a session of its own, then kills the server's process group and removes its
-folder: this works also where the server is stopped, or its interpreter is stuck. (The parent-death signal of Linux is no way:
-it fires when the thread that spawned ends.) The guardian is retired while the server's pid is still unreaped, so it can never
-hit another process.
+on POSIX a guardian then kills the server's process group and removes its folder: this works also where the server is stopped,
+or its interpreter is stuck. (The parent-death signal of Linux is no way: it fires when the thread that spawned ends.) The
+guardian is retired while the server's pid is still unreaped, so it can never hit another process.
 
     thread dh-server-watch    from the start to the death of the process; runs `on_exit` callbacks
     thread dh-server-output   reads stdout, stderr and the launcher's reports (two threads on Windows)
@@ -32,6 +31,7 @@ from dh_kernel.model import PSK_AUTH_TYPE, Death, Endpoint
 
 from . import workdir
 from .death import telling
+from .guardian import Guardian
 from .java import OLDEST, Java, find_java
 from .options import LaunchOptions
 from .output import LogTail, OutputCallback, PosixReader, WindowsReader
@@ -48,20 +48,6 @@ _BOOTSTRAP = (
     ".get_code('_dh_kernel_launcher'), vars(__import__('sys').modules.setdefault("
     "'_dh_kernel_launcher', type(__import__('sys'))('_dh_kernel_launcher'))))"
 )
-# $1 is the folder, which it makes, so that no kill -9 can come between the making and the guarding. It reads the process
-# group to guard, then waits for the end of its input. A logout sends SIGTERM to all, and then there is work to do.
-_GUARDIAN = """
-trap '' HUP INT TERM
-umask 077
-mkdir -- "$1" || exit 1
-while read -r line; do group=$line; done
-[ -n "$group" ] && kill -s KILL -- "-$group"
-for again in 1 2 3 4 5 6 7 8 9 10; do
-    rm -rf -- "$1"
-    [ -e "$1" ] || exit 0
-    sleep 0.1
-done
-"""
 
 
 @dataclass(frozen=True)
@@ -107,7 +93,7 @@ class ServerProcess:
         self._tail.hide(self._key)
         self._deadline = time.monotonic() + options.start_timeout_s
         self._workdir = workdir.new_path()
-        self._guardian = _Guardian(self._workdir) if POSIX else None
+        self._guardian = Guardian(self._workdir) if POSIX else None
         try:
             self._spawn()
         except BaseException:
@@ -301,38 +287,6 @@ class ServerProcess:
         )
 
 
-class _Guardian:
-    """Outlives a killed kernel just long enough to end its server and remove its folder."""
-
-    def __init__(self, folder: str) -> None:
-        read_end, self._write_end = os.pipe()
-        path = os.pathsep.join(filter(None, (os.environ.get("PATH"), os.defpath)))
-        try:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARDIAN, "dh-kernel-guardian", folder],
-                stdin=read_end,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={"PATH": path},
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(self._write_end)
-            raise
-        finally:
-            os.close(read_end)
-
-    def guard(self, group: int) -> None:
-        with contextlib.suppress(BrokenPipeError):  # somebody killed it; the launcher's own thread is left
-            os.write(self._write_end, f"{group}\n".encode())
-
-    def retire(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self._write_end)
-
-
 def _popen(options: LaunchOptions, stdin: int, stdout: int, stderr: int, shared: tuple[int, ...]) -> subprocess.Popen[bytes]:
     """The server's process, in a session of its own: a Ctrl-C in a terminal is for the kernel to handle."""
     return subprocess.Popen(
@@ -353,6 +307,7 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
     args = [
         f"-Xmx{options.heap}",
         "-XX:+DisableAttachMechanism",  # with -Xrs, which Deephaven sets, it leaves a socket in /tmp
+        "-XX:+ExplicitGCInvokesConcurrent",  # the runtime asks for collections; they must not stop the tables
         "-XX:-UsePerfData",  # else a file in /tmp, whatever java.io.tmpdir says
         f"-XX:ErrorFile={os.path.join(folder, 'hs_err.log')}",
         f"-Djava.io.tmpdir={folder}",

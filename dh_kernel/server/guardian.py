@@ -1,0 +1,67 @@
+"""The guardian of a launched server: a shell of a few lines, in a session of its own, that outlives a killed kernel just long
+enough to end the server and remove its folder. POSIX only.
+
+It waits for the end of a pipe whose other end only the kernel process holds. Knows of the server its process group and its
+folder, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+
+# $1 is the folder, which it makes, so that no kill -9 can come between the making and the guarding; on a busy machine the
+# server may have been faster. It reads the process group to guard, then waits for the end of its input. A logout sends
+# SIGTERM to all, and then there is work to do.
+_SCRIPT = """
+trap '' HUP INT TERM
+umask 077
+mkdir -p -- "$1"
+while read -r line; do group=$line; done
+[ -n "$group" ] && kill -s KILL -- "-$group"
+for again in 1 2 3 4 5 6 7 8 9 10; do
+    rm -rf -- "$1"
+    [ -e "$1" ] || exit 0
+    sleep 0.1
+done
+"""
+
+
+class Guardian:
+    """Guards a folder from the start, and a process group once told. Ends when this process ends, or is retired."""
+
+    def __init__(self, folder: str) -> None:
+        read_end, self._write_end = os.pipe()
+        path = os.pathsep.join(filter(None, (os.environ.get("PATH"), os.defpath)))
+        try:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _SCRIPT, "dh-kernel-guardian", folder],
+                stdin=read_end,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"PATH": path},
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._write_end)
+            raise
+        finally:
+            os.close(read_end)
+
+    def guard(self, group: int) -> None:
+        """Kill this process group too, when the time comes."""
+        with contextlib.suppress(BrokenPipeError):  # somebody killed it; the launcher's own thread is left
+            os.write(self._write_end, f"{group}\n".encode())
+
+    def retire(self) -> None:
+        """End without a kill and without removing anything. While the group's leader is unreaped, so that its id is not reused."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._write_end)
+
+    def let_go(self) -> None:
+        """What the end of this process does: the guardian does its work. Waits for it."""
+        os.close(self._write_end)
+        self._process.wait()
