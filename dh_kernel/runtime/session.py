@@ -65,6 +65,7 @@ class RuntimeSession:
         self._questions: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._linger: threading.Timer | None = None
         self._next_collect = 0.0
+        self._closed = False
         self._output_reader: OutputReader | None = None
         threading.Thread(target=self._answer, name=f"dh-kernel-questions-{session_id}", daemon=True).start()
         if self._launched:
@@ -342,6 +343,8 @@ class RuntimeSession:
         self.channel.queue({"kind": "ready", **self.ready})
 
     def _disconnected(self) -> None:
+        if self._closed or self._linger is not None:
+            return
         self._linger = threading.Timer(self._linger_s, self.close)
         self._linger.name, self._linger.daemon = "dh-kernel-linger", True
         self._linger.start()
@@ -352,6 +355,9 @@ class RuntimeSession:
 
     def close(self) -> None:
         """End the session: interrupt what runs, release its threads. Its variables stay on the server."""
+        self._closed = True
+        if self._linger is not None:
+            self._linger.cancel()
         for cell in list(self._cells.values()):
             if cell.zone is not None:
                 cell.zone.strike()

@@ -34,7 +34,7 @@ from .shipping import closing_script, opening_script
 
 RECONNECT_S = 60.0
 _RETRY_S = 0.5
-_HELLO_TIMEOUT_S = 30.0
+_GOODBYE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -247,6 +247,8 @@ class Session:
             client, heads = self._client, self._heads
         if stream is not None:
             stream.req_stream.close()
+            if say_goodbye and threading.current_thread() is not self._reader:
+                self._reader.join(_GOODBYE_S)  # the server ends the stream when it has taken in what was sent
         if heads is not None:
             heads.close()
         if client is not None and say_goodbye:
