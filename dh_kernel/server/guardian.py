@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from typing import Literal
 
 # $1 is the folder, which it makes, so that no kill -9 can come between the making and the guarding; on a busy machine the
 # server may have been faster. It reads the process group to guard, then waits for the end of its input. A logout sends
-# SIGTERM to all, and then there is work to do.
+# SIGTERM to all, and then there is work to do. Nobody else removes the folder on POSIX: the late mkdir would come after.
 _SCRIPT = """
 trap '' HUP INT TERM
 umask 077
@@ -29,7 +30,7 @@ done
 
 
 class Guardian:
-    """Guards a folder from the start, and a process group once told. Ends when this process ends, or is retired."""
+    """Guards a folder from the start, and a process group once told. Does its work when this process ends, however it ends."""
 
     def __init__(self, folder: str) -> None:
         read_end, self._write_end = os.pipe()
@@ -50,18 +51,21 @@ class Guardian:
         finally:
             os.close(read_end)
 
-    def guard(self, group: int) -> None:
-        """Kill this process group too, when the time comes."""
+    def guard(self, group: int | Literal[""]) -> None:
+        """Kill this process group too, when the time comes; the last one told counts."""
         with contextlib.suppress(BrokenPipeError):  # somebody killed it; the launcher's own thread is left
             os.write(self._write_end, f"{group}\n".encode())
 
-    def retire(self) -> None:
-        """End without a kill and without removing anything. While the group's leader is unreaped, so that its id is not reused."""
-        self._process.kill()
-        self._process.wait()
-        os.close(self._write_end)
+    def retire(self, timeout_s: float) -> None:
+        """Kill nothing any more, only remove the folder. To be called while the group's leader is not reaped yet."""
+        self.guard("")
+        self.let_go(timeout_s)
 
-    def let_go(self) -> None:
-        """What the end of this process does: the guardian does its work. Waits for it."""
+    def let_go(self, timeout_s: float) -> None:
+        """What the end of this process does, too: the guardian does its work. Waits for it."""
         os.close(self._write_end)
-        self._process.wait()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

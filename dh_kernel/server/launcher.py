@@ -106,6 +106,8 @@ def main() -> None:
     orders = _read_orders()
     lifeline = _keep_lifeline()
     threading.Thread(target=_watch_lifeline, args=(lifeline, orders["workdir"]), name="dh-lifeline", daemon=True).start()
+    if hasattr(signal, "SIGQUIT"):
+        signal.signal(signal.SIGQUIT, _do_nothing)  # jstack and jcmd ask with it; under -Xrs it would end the process
     _keep_private([orders["report_fd"], *(orders["output_fds"] or [])])
     _ignore_interrupts()
     path = list(sys.path)

@@ -97,9 +97,7 @@ class ServerProcess:
         try:
             self._spawn()
         except BaseException:
-            if self._guardian is not None:
-                self._guardian.retire()
-            workdir.remove(self._workdir)
+            self._clean_up()
             raise
         self.pid = self._process.pid
         self._watcher = threading.Thread(target=self._watch, name="dh-server-watch", daemon=True)
@@ -167,10 +165,11 @@ class ServerProcess:
                 _kill_group(self._process)
 
     def _ask_to_stop(self) -> bool:
-        try:
-            os.write(self._lifeline, b"stop\n")
-        except OSError:
-            return False
+        with self._lock:  # the watching thread closes it
+            if self._process_is_reaped:
+                return False
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._lifeline, b"stop\n")
         return True
 
     def _spawn(self) -> None:
@@ -263,9 +262,7 @@ class ServerProcess:
         _wait_unreaped(self._process)
         _kill_group(self._process)  # what it started
         self._reader.finish(_END_TIMEOUT_S)
-        workdir.remove(self._workdir)
-        if self._guardian is not None:
-            self._guardian.retire()
+        self._clean_up()
         with self._lock:
             code = self._process.wait()
             self._process_is_reaped = True
@@ -276,6 +273,11 @@ class ServerProcess:
         self._dead.set()
         for callback in callbacks:
             callback(self.death)
+
+    def _clean_up(self) -> None:
+        if self._guardian is not None:
+            self._guardian.retire(_END_TIMEOUT_S)
+        workdir.remove(self._workdir)
 
     def _report_death(self, code: int) -> Death:
         killed = POSIX and code < 0
@@ -326,9 +328,10 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
 def _wait_unreaped(process: subprocess.Popen[bytes]) -> None:
     """Wait for the end, and leave the pid taken where the system lets us (macOS: from Python 3.13 on)."""
     if hasattr(os, "waitid"):
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    else:
-        process.wait()
+        with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored in this process: nothing to wait for
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        return
+    process.wait()
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -31,6 +31,8 @@ def temporary_folder() -> str:
 
 
 def remove(path: str) -> None:
+    if not os.path.lexists(path):
+        return
     import shutil  # here, since it takes longer to import than a server takes to spawn
 
     shutil.rmtree(path, ignore_errors=True)

@@ -218,6 +218,12 @@ del _try
     launched.wait_for_output("stderr", "ValueError: task")
 
 
+def test_a_tool_that_asks_for_a_thread_dump_does_no_harm(launched: Launched) -> None:
+    """`jstack` and `jcmd` send SIGQUIT, to which a JVM under -Xrs leaves the default action."""
+    os.kill(launched.process.pid, signal.SIGQUIT)
+    assert launched.run("answer = 'alive'") == "alive"
+
+
 def test_a_crash_is_told_once_with_its_signal_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     server = Launched(tmp_path).process
