@@ -16,6 +16,7 @@ process and its group end at once. One line on it, `stop`, asks for an orderly e
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import queue
@@ -197,8 +198,24 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
     # After the JVM's start: a `-D` option would be in its list of arguments, which crash reports and diagnostic tools show.
     jpy.get_type("java.lang.System").setProperty("authentication.psk", orders["key"])
     server = deephaven_server.Server(host="127.0.0.1", port=orders["port"])
+    _begin_warm_up()
     server.start()
     orders["port"] = server.port
+
+
+def _begin_warm_up() -> None:
+    """Do what the first cell would wait for while the kernel connects: Deephaven compiles its first formula in over a second."""
+    from deephaven.execution_context import get_exec_ctx
+
+    context = get_exec_ctx()
+    threading.Thread(target=_warm_up, args=(context,), name="dh-warm-up", daemon=True).start()
+
+
+def _warm_up(context: Any) -> None:
+    with contextlib.suppress(Exception), context:  # only a head start: the first cell meets any real fault by itself
+        from deephaven import empty_table
+
+        empty_table(1).update(["X = i", "Y = Math.sin(X)"])
 
 
 def _kind(error: BaseException) -> str:
