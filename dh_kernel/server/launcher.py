@@ -204,7 +204,7 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
 
 
 def _begin_warm_up() -> None:
-    """Do what the first cell would wait for while the kernel connects: Deephaven compiles its first formula in over a second."""
+    """Do, while the kernel connects, what the first cell would wait for: a first formula takes Deephaven over a second."""
     from deephaven.execution_context import get_exec_ctx
 
     context = get_exec_ctx()
