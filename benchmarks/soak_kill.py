@@ -34,7 +34,7 @@ from machine import has_jvm
 from peers import EMBEDDED, IPYKERNEL, OURS, Bench
 from rows import TABLE
 
-MARK = "DH_KERNEL_SOAK"
+MARK = "SOAK_KILL_MARK"  # not DH_KERNEL_…: the kernel refuses settings that it does not know
 KILL_AFTER_S = (0.2, 9.0)
 VANISH_S = 20.0
 LOOK_EVERY_S = 0.05
@@ -186,8 +186,8 @@ def _ignored(path: Path, patterns: list[str]) -> bool:
 
 
 def _names_another(path: str, done: list[Case]) -> bool:
-    """True for a JVM's file whose name has a process or port that was never one of ours."""
-    pid = re.search(r"/(?:\.java_pid|hsperfdata_[^/]+/)(\d+)$", path)
+    """True for a file whose name has a process or port that was never one of ours."""
+    pid = re.search(r"/(?:\.java_pid|hsperfdata_[^/]+/|dh-kernel-[0-9a-f]+-)(\d+)(?:-|$)", path)
     port = re.search(r"/jetty-127_0_0_1-(\d+)-", path)
     if pid is not None:
         return not any(int(pid[1]) in case.pids for case in done)
@@ -217,6 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
     for path in new:
         print(f"left behind: file {path}")
     print(f"processes and ports left: {len(leaks)}, files left: {len(new)}")
+    if not any(case.had_server or (options.peer == EMBEDDED and case.showed_table) for case in done):
+        print("no kernel had a server when it was killed: this run shows nothing")
+        return 1
     return int(bool(leaks or new))
 
 
