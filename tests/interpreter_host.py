@@ -1,0 +1,141 @@
+"""A process that holds one interpreter of the runtime, `plain` or `ipython`, and runs cells that come as lines of JSON.
+
+A process of its own, since IPython's shell is one per process and changes it, and since a crash must be a failed test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = str(Path(__file__).parents[1])
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a cell did. `results` are bundles: data and metadata."""
+
+    assigned: list[str]
+    error: dict[str, Any] | None
+    payload: list[dict[str, Any]]
+    results: list[tuple[dict[str, Any], dict[str, Any]]]
+    stdout: str
+
+    @property
+    def text(self) -> str | None:
+        """The one result as text, None if there was none."""
+        assert self.error is None, self.error
+        assert len(self.results) <= 1
+        return str(self.results[0][0]["text/plain"]) if self.results else None
+
+    @property
+    def traceback(self) -> str:
+        """The error's traceback without colours."""
+        import re
+
+        assert self.error is not None
+        return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(self.error["traceback"]))
+
+
+class Host:
+    """The parent's side."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind = kind
+        self._count = 0
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "IPYTHONDIR": str(folder), "PYTHONWARNINGS": ""},
+        )
+        assert self._ask({})["kind"] == kind
+
+    def run(self, code: str, *, silent: bool = False, store: bool = True, count: int | None = None) -> Ran:
+        """Run one cell."""
+        self._count += 1
+        asked = {"do": "run", "code": code, "count": count or self._count, "silent": silent, "store": store}
+        return Ran(**self._ask(asked))
+
+    def expressions(self, **expressions: str) -> dict[str, Any]:
+        """The values of user expressions."""
+        found: dict[str, Any] = self._ask({"do": "expressions", "expressions": expressions})
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(20)
+
+    def _ask(self, message: dict[str, Any]) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, f"the interpreter's process ended with {self._process.wait(20)}"
+        return json.loads(answer)
+
+
+class _Table:
+    """Stands for deephaven's table class."""
+
+
+def main(kind: str) -> None:
+    """The child's side."""
+    import contextlib
+    import io
+
+    sys.path.insert(0, ROOT)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    import dh_kernel.runtime as runtime
+
+    own_files = (f"<{runtime.__name__}>", str(runtime.__file__).rpartition("__init__")[0], __file__)
+    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    interpreter: Any
+    if kind == "plain":
+        from dh_kernel.runtime.interpreter import PlainInterpreter
+
+        interpreter = PlainInterpreter(namespace, "host", own_files)
+    else:
+        from dh_kernel.runtime.ipython_shell import IPythonInterpreter
+
+        interpreter = IPythonInterpreter(namespace, own_files, lambda table: None, _Table)
+    for line in sys.stdin:
+        message = json.loads(line)
+        answer: Any = {"kind": interpreter.kind}
+        if message.get("do") == "run":
+            results: list[Any] = []
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                did = interpreter.run(
+                    message["code"],
+                    message["count"],
+                    silent=message["silent"],
+                    store=message["store"],
+                    on_result=lambda value: results.append(interpreter.bundle(value)),  # noqa: B023
+                )
+            answer = {
+                "assigned": list(did.assigned),
+                "error": did.error,
+                "payload": did.payload,
+                "results": results,
+                "stdout": printed.getvalue(),
+            }
+        elif message.get("do") == "expressions":
+            answer = interpreter.expressions(message["expressions"])
+        answers.write(json.dumps(answer, default=str) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

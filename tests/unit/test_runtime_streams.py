@@ -1,0 +1,237 @@
+"""Whose text is whose: by the writing thread, threads that a cell starts included, in order, and never mixed."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dh_kernel.runtime.streams as streams
+from dh_kernel.runtime.streams import RoutedStream, Switchboard, TextBuffer, printable
+from dh_kernel.runtime.wire import MAX_FRAME_BYTES
+
+
+class Target:
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, str]] = []
+
+    def write_text(self, name: str, text: str) -> None:
+        self.parts.append((name, text))
+
+    @property
+    def text(self) -> str:
+        return "".join(text for _, text in self.parts)
+
+
+@pytest.fixture
+def switchboard() -> Switchboard:
+    return Switchboard()
+
+
+def on_thread(work: Callable[[], None]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_a_registered_thread_writes_to_its_target(switchboard: Switchboard) -> None:
+    log, target = io.StringIO(), Target()
+    out, err = RoutedStream("stdout", switchboard, log), RoutedStream("stderr", switchboard, log)
+
+    def cell() -> None:
+        switchboard.by_thread[threading.get_ident()] = target
+        print("a", end="", file=out)
+        print("b", end="", file=err)
+        print("c", end="", file=out)
+        del switchboard.by_thread[threading.get_ident()]
+
+    on_thread(cell)
+    assert [part for part in target.parts if part[1]] == [("stdout", "a"), ("stderr", "b"), ("stdout", "c")]
+    assert log.getvalue() == ""
+
+
+def test_what_belongs_to_nobody_goes_where_it_went_before_and_to_the_takers(switchboard: Switchboard) -> None:
+    log, taken = io.StringIO(), []
+    out = RoutedStream("stdout", switchboard, log)
+    print("x", end="", file=out)
+    switchboard.unowned.append(lambda name, text: taken.append((name, text)))
+    print("y", end="", file=out)
+    assert log.getvalue() == "xy"
+    assert [part for part in taken if part[1]] == [("stdout", "y")]
+
+
+def test_two_targets_never_mix(switchboard: Switchboard) -> None:
+    out = RoutedStream("stdout", switchboard, io.StringIO())
+    targets = [Target() for _ in range(8)]
+    together = threading.Barrier(len(targets))
+
+    def cell(number: int) -> None:
+        switchboard.by_thread[threading.get_ident()] = targets[number]
+        together.wait()
+        for line in range(300):
+            print(number, line, file=out)
+
+    threads = [threading.Thread(target=cell, args=(number,)) for number in range(len(targets))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, target in enumerate(targets):
+        assert target.text == "".join(f"{number} {line}\n" for line in range(300))
+
+
+def test_the_stream_refuses_what_is_no_text_and_says_what_it_is(switchboard: Switchboard) -> None:
+    out = RoutedStream("stdout", switchboard, io.StringIO())
+    with pytest.raises(TypeError, match="must be str, not bytes"):
+        out.write(b"x")  # type: ignore[arg-type]
+    assert out.writable()
+    assert not out.isatty()
+    assert out.encoding == "utf-8"
+    assert out.write("abc") == 3
+    out.writelines(["a", "b"])
+    out.flush()
+
+
+def test_bytes_may_be_written_too(switchboard: Switchboard) -> None:
+    log = io.StringIO()
+    out = RoutedStream("stdout", switchboard, log)
+    assert out.buffer.write("é\n".encode()) == 3
+    out.buffer.write(b"\xff")
+    out.buffer.flush()
+    assert log.getvalue() == "é\n\ufffd"
+
+
+def run_python(source: str) -> str:
+    """Run a program in an interpreter of its own: what it tests changes the process."""
+    root = str(Path(streams.__file__).parents[2])
+    code = f"import sys\nsys.path.insert(0, {root!r})\n" + textwrap.dedent(source)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_threads_write_to_the_cell_that_started_them() -> None:
+    """Threads of threads too, pools too, and after the cell has ended."""
+    out = run_python("""
+        import json, threading
+        from concurrent.futures import ThreadPoolExecutor
+        from dh_kernel.runtime.streams import install_switchboard
+        class Target:
+            def __init__(self): self.text = ""
+            def write_text(self, name, text): self.text += text
+        board, one, two = install_switchboard(), Target(), Target()
+        assert install_switchboard() is board
+        go = threading.Event()
+        def child():
+            print("child")
+            grandchild = threading.Thread(target=print, args=("grandchild",))
+            grandchild.start(); grandchild.join()
+            go.wait()
+            print("late")
+        def cell(target, started):
+            board.by_thread[threading.get_ident()] = target
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(print, "pool").result()
+            thread = threading.Thread(target=child)
+            thread.start()
+            started.append(thread)
+            del board.by_thread[threading.get_ident()]
+        for target in (one, two):
+            started = []
+            main = threading.Thread(target=cell, args=(target, started))
+            main.start(); main.join()
+            go.set()
+            started[0].join()
+            go.clear()
+        plain = threading.Thread(target=print, args=("nobody",))
+        plain.start(); plain.join()
+        print(json.dumps([one.text, two.text]))
+    """)
+    expected = r"pool\nchild\ngrandchild\nlate\n"
+    assert out == f'nobody\n["{expected}", "{expected}"]\n'
+
+
+def test_the_switchboard_is_one_for_all_versions_and_wraps_once() -> None:
+    out = run_python("""
+        import sys
+        from dh_kernel.runtime.streams import install_switchboard
+        first = install_switchboard()
+        stream = sys.stdout
+        del sys.modules["dh_kernel.runtime.streams"]
+        from dh_kernel.runtime.streams import install_switchboard as other
+        print(other() is first, sys.stdout is stream)
+    """)
+    assert out == "True True\n"
+
+
+class Sent:
+    """A buffer and what it has sent."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, str, str]] = []
+        self.woken = 0
+        self.buffer = TextBuffer(lambda *part: self.parts.append(part), self._wake)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+
+WRITES = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["stdout", "stderr"]), st.text(max_size=5)), max_size=40)
+
+
+@settings(deadline=None)
+@given(WRITES, st.sets(st.integers(0, 40)))
+def test_text_is_joined_and_keeps_its_order(writes: list[tuple[str, str, str]], flushes: set[int]) -> None:
+    sent = Sent()
+    for number, write in enumerate(writes):
+        sent.buffer.write(*write)
+        if number in flushes:
+            sent.buffer.flush()
+    sent.buffer.flush()
+    characters = [(cell, name, character) for cell, name, text in sent.parts for character in text]
+    assert characters == [(cell, name, character) for cell, name, text in writes for character in printable(text)]
+
+
+def test_neighbours_of_one_stream_become_one_piece() -> None:
+    sent = Sent()
+    for text in ("a", "b", "c"):
+        sent.buffer.write("1", "stdout", text)
+    sent.buffer.write("1", "stderr", "!")
+    sent.buffer.write("1", "stdout", "d")
+    assert sent.parts == []
+    sent.buffer.flush()
+    assert sent.parts == [("1", "stdout", "abc"), ("1", "stderr", "!"), ("1", "stdout", "d")]
+    assert sent.woken == 1, "the writer is woken for the first piece only"
+
+
+def test_text_is_split_for_the_wire_and_the_writer_is_warned() -> None:
+    sent = Sent()
+    text = "x" * (2 * MAX_FRAME_BYTES + 5)
+    assert sent.buffer.write("1", "stdout", text)
+    assert not Sent().buffer.write("1", "stdout", "x")
+    sent.buffer.flush()
+    assert [len(piece) for _, _, piece in sent.parts] == [MAX_FRAME_BYTES, MAX_FRAME_BYTES, 5]
+    assert "".join(piece for _, _, piece in sent.parts) == text
+
+
+def test_the_first_text_is_due_at_once_and_nothing_is_due_without_text() -> None:
+    sent = Sent()
+    assert sent.buffer.flush_if_due() is None
+    sent.buffer.write("1", "stdout", "a")
+    assert sent.buffer.flush_if_due() is None
+    assert sent.parts == [("1", "stdout", "a")]
+
+
+def test_lone_surrogates_are_spelled_out() -> None:
+    assert printable("a\ud800é") == "a\\ud800é"
+    assert printable("é\U0001f600") == "é\U0001f600"
