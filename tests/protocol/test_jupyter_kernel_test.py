@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import ClassVar
 
 import jupyter_kernel_test
 import pytest
-from harness import Kernel
+from harness import ATTACHED, TIMEOUT_S, Kernel, Place, started
 
 
 class _Samples:
@@ -70,7 +72,7 @@ class TestAttached(_Samples, jupyter_kernel_test.KernelTests):  # type: ignore[m
 
 
 class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):  # type: ignore[misc]
-    """The message by which a client knows that it is subscribed."""
+    """The message by which a client knows that it is subscribed. ipykernel sends it to the first client of a kernel only."""
 
     support_iopub_welcome = True
 
@@ -84,12 +86,13 @@ class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):  # type: ignore[misc]
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def kernel(cls, launched_kernel: Kernel) -> None:
-        """A second client of a running kernel: the suite starts its channels."""
-        cls.km = launched_kernel.manager
-        cls.kc = launched_kernel.manager.client()
-        yield
-        cls.kc.stop_channels()
+    def kernel(cls, attached_place: Place) -> Iterator[None]:
+        """A kernel that nobody has subscribed to before. The suite itself would wait for the message for ever."""
+        with started(attached_place, ATTACHED, wait=False) as kernel:
+            cls.km, cls.kc = kernel.manager, kernel.client
+            kernel.client.start_channels = lambda: None  # they are started, and can be so once only
+            kernel.client.get_iopub_msg = functools.partial(kernel.client.get_iopub_msg, timeout=TIMEOUT_S)
+            yield
 
 
 def _give(suite: type, kernel: Kernel) -> None:
