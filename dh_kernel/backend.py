@@ -94,8 +94,16 @@ class Backend:
         return self._session
 
     async def preview(self, session: Session, table: TableShown) -> TablePreview:
-        """Read a table's rows on a thread of the pool."""
-        return await self._loop.run_in_executor(self._pool, session.preview, table)
+        """Read a table's rows on a thread of the pool, and release it."""
+        preview = await self._loop.run_in_executor(self._pool, session.preview, table)
+        if not self._closing:
+            self._pool.submit(session.release, table)
+        return preview
+
+    def warm_up(self, session: Session) -> None:
+        """Let the session try its connections, beside everything else."""
+        if not self._closing:
+            self._pool.submit(session.warm_up)
 
     async def close(self) -> None:
         """End the session, and the server if it is ours. Takes a few seconds at most."""

@@ -37,6 +37,7 @@ from dh_kernel.session.events import (
     Event,
     InputAsked,
     Resulted,
+    ServerInfo,
     StreamText,
     TableShown,
 )
@@ -261,6 +262,11 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def on_event(self, session: Any, event: Event, size: int) -> None:
         """What the session says, in order: to the cell's coroutine, or at once if the cell is over."""
+        if isinstance(event, ServerInfo):
+            session.consumed(size)
+            assert self.backend is not None
+            self.backend.warm_up(session)
+            return
         if isinstance(event, Answered):
             session.consumed(size)
             question = self._questions.pop(event.request, None)

@@ -340,7 +340,7 @@ class RuntimeSession:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        self.channel.queue({"kind": "ready", **self.ready})
+        self.channel.queue({"kind": "ready", **self.ready}, references=[self._tables.sample()])
 
     def _disconnected(self) -> None:
         if self._closed or self._linger is not None:

@@ -22,6 +22,13 @@ class Tables:
         self._java_table = jpy.get_type("io.deephaven.engine.table.Table")
         self._jpy = jpy
 
+    def sample(self) -> Any:
+        """A table of one row, for the kernel to try its connection with."""
+        from deephaven import new_table
+        from deephaven.column import int_col
+
+        return new_table([int_col("X", [0])])
+
     def as_table(self, value: object) -> Any | None:
         """The value as a `deephaven.table.Table`, also if it is one of Java's; None if it is no table."""
         if isinstance(value, self.table_class):

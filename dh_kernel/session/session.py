@@ -88,6 +88,7 @@ class Session:
         self._client: DeephavenSession | None = None
         self._heads: HeadReader | None = None
         self._stream: PluginClient | None = None
+        self._sample: Any = None
         self._closed = False
         self._reader = threading.Thread(target=self._read, name="dh-kernel-reader", daemon=True)
 
@@ -112,7 +113,7 @@ class Session:
     # --- tables
 
     def preview(self, table: TableShown) -> TablePreview:
-        """Read the rows of a table's head, and release it. Blocks; any thread.
+        """Read the rows of a table's head. Blocks; any thread. `release` it afterwards.
 
         Returns:
             A preview without rows, and with the reason, where they cannot be read.
@@ -123,9 +124,18 @@ class Session:
             return TablePreview(table.info, self._heads.read(table.head))
         except Exception as error:  # Flight has errors of its own, Arrow others; a preview must not fail a cell
             return TablePreview(table.info, None, _first_lines(error))
-        finally:
-            with contextlib.suppress(DHError, grpc.RpcError):
-                table.head.close()
+
+    def release(self, table: TableShown) -> None:
+        """Let the server forget a table's head. Blocks for one call; any thread."""
+        _release(table.head)
+
+    def warm_up(self) -> None:
+        """Read a tiny table, so that the first real preview need not open a connection. Blocks; any thread."""
+        sample, self._sample = self._sample, None
+        if sample is not None and self._heads is not None:
+            with contextlib.suppress(Exception):  # the first real preview meets the fault, and tells it
+                self._heads.read(sample)
+            _release(sample)
 
     # --- connecting
 
@@ -202,6 +212,7 @@ class Session:
             event = parse(header, references)
             if isinstance(event, ServerInfo):
                 self.info = event
+                self._sample = references[0] if references else None
             if event is None:
                 self.consumed(len(payload))
             else:
@@ -253,6 +264,12 @@ class Session:
             heads.close()
         if client is not None and say_goodbye:
             _close_quietly(client)
+
+
+def _release(reference: Any) -> None:
+    if reference is not None:
+        with contextlib.suppress(DHError, grpc.RpcError):
+            reference.close()
 
 
 def _close_quietly(client: DeephavenSession) -> None:
