@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -36,10 +37,13 @@ class Ran:
     @property
     def traceback(self) -> str:
         """The error's traceback without colours."""
-        import re
-
         assert self.error is not None
-        return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(self.error["traceback"]))
+        return without_colours("\n".join(self.error["traceback"]))
+
+
+def without_colours(text: str) -> str:
+    """Text without the terminal's colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 class Host:
@@ -48,14 +52,18 @@ class Host:
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
         self._count = 0
+        self._folder = folder
+        self._start()
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, kind],
+            [sys.executable, __file__, self.kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "IPYTHONDIR": str(folder), "PYTHONWARNINGS": ""},
+            env={**os.environ, "IPYTHONDIR": str(self._folder), "PYTHONWARNINGS": ""},
         )
-        assert self._ask({})["kind"] == kind
+        assert self._ask({})["kind"] == self.kind
 
     def run(self, code: str, *, silent: bool = False, store: bool = True, count: int | None = None) -> Ran:
         """Run one cell."""
@@ -82,7 +90,11 @@ class Host:
         self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        assert answer, f"the interpreter's process ended with {self._process.wait(20)}"
+        if not answer:  # one failed test, not all that follow
+            self.close()
+            code = self._process.returncode
+            self._start()
+            raise AssertionError(f"an exception came out of the interpreter, or it crashed: exit code {code}")
         return json.loads(answer)
 
 

@@ -1,0 +1,132 @@
+"""The imports of every module, compared with the house's plan: dependencies point down, and heavy ones enter at one place."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import dh_kernel
+
+ROOT = Path(dh_kernel.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+# What a part of the package may import of the package: by the name of its first level.
+LEAVES = {"model", "errors"}
+ALLOWED = {
+    "runtime": {"runtime"},
+    "plugin": {"runtime"},
+    "display": {"runtime"},
+    "model": set(),
+    "errors": set(),
+    "history": set(),
+    "settings": LEAVES,
+    "render": {"render", "model"},
+    "server": {"server", *LEAVES},
+    "session": {"session", "runtime", *LEAVES},
+    "install": {"settings", *LEAVES},
+    "launching": {"server", "settings", *LEAVES},
+    "backend": {"server", "session", "launching", "settings", *LEAVES},
+    "kernel": {"backend", "session", "render", "settings", "history", "__init__", *LEAVES},
+    "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
+    "cli": {"install", "settings", "__init__", *LEAVES},
+    "__main__": {"app", "launching", "settings", "server", *LEAVES},
+    "__init__": set(),
+}
+# Who may import these; all others may not.
+ONLY = {
+    "pydeephaven": {"session"},
+    "grpc": {"session"},
+    "pyarrow.flight": {"session"},
+    "ipykernel": {"kernel", "app", "history"},
+    "tornado": {"app"},
+    "IPython": {"kernel", "app", "history", "runtime/ipython_shell"},
+    "deephaven": {"runtime", "plugin"},
+    "deephaven_internal": {"runtime/engine"},
+    "jpy": {"runtime", "server/launcher"},
+    "deephaven_server": {"server/launcher"},
+    "jupyter_client": {"install", "cli", "kernel", "app"},
+}
+
+
+def room_of(module: Path) -> str:
+    """The first level below the package: `session`, `kernel` …"""
+    return module.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def name_of(module: Path) -> str:
+    return module.relative_to(ROOT).as_posix().removesuffix(".py")
+
+
+def imports_of(module: Path) -> set[str]:
+    """Full names of all that a module imports anywhere in it, except for type checkers alone."""
+    package = ["dh_kernel", *module.relative_to(ROOT).parts[:-1]]
+    tree = ast.parse(module.read_text("utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{origin}.{alias.name}" for alias in node.names}
+    return found
+
+
+def rooms_imported(module: Path) -> set[str]:
+    rooms = set()
+    for name in imports_of(module):
+        parts = name.split(".")
+        if parts[0] == "dh_kernel":
+            known = len(parts) > 1 and ((ROOT / parts[1]).is_dir() or (ROOT / f"{parts[1]}.py").exists())
+            rooms.add(parts[1] if known else "__init__")
+    return rooms
+
+
+def test_the_plan_knows_every_room() -> None:
+    assert {room_of(module) for module in MODULES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_dependencies_point_down(module: Path) -> None:
+    assert rooms_imported(module) <= ALLOWED[room_of(module)]
+
+
+@pytest.mark.parametrize("package", ONLY)
+def test_a_heavy_package_enters_at_its_place_only(package: str) -> None:
+    users = {
+        name_of(module)
+        for module in MODULES
+        if any(name == package or name.startswith(f"{package}.") for name in imports_of(module))
+    }
+    outside = {user for user in users if not {user, user.split("/")[0]} & ONLY[package]}
+    assert outside == set()
+
+
+def test_the_launcher_and_the_runtime_need_nothing_that_a_server_lacks() -> None:
+    """The standard library and deephaven; the runtime may use IPython and jedi where they are."""
+    optional = {"IPython", "traitlets", "jedi", "dh_kernel", "matplotlib"}
+    deephaven = {"deephaven", "deephaven_internal", "jpy"}
+    for module in (ROOT / "runtime").glob("*.py"):
+        tops = {name.split(".")[0] for name in imports_of(module)}
+        assert tops <= sys.stdlib_module_names | deephaven | optional, module
+        if module.stem != "ipython_shell":
+            assert not tops & {"IPython", "traitlets"}, module
+    tops = {name.split(".")[0] for name in imports_of(ROOT / "server/launcher.py")}
+    assert tops <= sys.stdlib_module_names | {"deephaven_server", "jpy"}
+
+
+def test_the_server_room_needs_the_standard_library_only() -> None:
+    for module in (ROOT / "server").glob("*.py"):
+        if module.stem != "launcher":
+            assert {name.split(".")[0] for name in imports_of(module)} <= sys.stdlib_module_names | {"dh_kernel"}, module
