@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
@@ -22,6 +23,9 @@ def main() -> None:
     from dh_kernel.app import main as serve
 
     serve(settings, problem, first)
+    # The interpreter's own end would wait for threads that still try to connect, and hang on an open stream of gRPC.
+    atexit._run_exitfuncs()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, SettingsError
-from dh_kernel.model import Death, TablePreview
+from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe
 from dh_kernel.settings import Settings
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dh_kernel.session import Event, Session, TableShown
 
 PREVIEW_THREADS = 4
+LAST_WORDS_S = 0.5
 
 
 class Listener(Protocol):
@@ -52,6 +53,7 @@ class Backend:
         self._process: ServerProcess | None = None
         self._session: Session | None = None
         self._opening: asyncio.Task[Session] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._closing = False
         self.starts = 0
         self.start()
@@ -100,6 +102,11 @@ class Backend:
             self._pool.submit(session.release, table)
         return preview
 
+    def note_log(self, text: str) -> None:
+        """Keep what the server's process wrote, to tell it should the process end."""
+        if self._process is not None:
+            self._process.note_log(text)
+
     def warm_up(self, session: Session) -> None:
         """Let the session try its connections, beside everything else."""
         if not self._closing:
@@ -129,7 +136,7 @@ class Backend:
         session = await self._loop.run_in_executor(self._pool, self._open_blocking, process)
         self._session, self._opening = session, None
         if process is not None and process.death is not None:
-            raise self._died(process, process.death)
+            raise self._died(process)
         return session
 
     def _open_blocking(self, process: ServerProcess | None) -> Session:
@@ -138,7 +145,7 @@ class Backend:
         endpoint = self.settings.endpoint if process is None else process.wait_ready()
         assert endpoint is not None
         if process is not None:
-            process.on_exit(lambda death: self._call(self._on_exit, process, death))
+            process.on_exit(lambda death: self._call(self._on_exit, process))
         opened: list[Session] = []
         session = Session.open(
             endpoint,
@@ -158,9 +165,16 @@ class Backend:
 
     # --- ends that nobody asked for
 
-    def _on_exit(self, process: ServerProcess, death: Death) -> None:
+    def _on_exit(self, process: ServerProcess) -> None:
         if process is self._process and not process.stopping:
-            self._gone(self._died(process, death))
+            self._ending = self._loop.create_task(self._end_with(process))
+
+    async def _end_with(self, process: ServerProcess) -> None:
+        """Deal with a death once the last words that the stream still holds have arrived."""
+        if self._session is not None:
+            await self._loop.run_in_executor(None, self._session.wait_for_end, LAST_WORDS_S)
+        if process is self._process:
+            self._gone(self._died(process))
 
     def _on_lost(self, session: Session, error: SessionLostError) -> None:
         if session is self._session and (self._process is None or self._process.death is None):
@@ -172,8 +186,8 @@ class Backend:
             session.close(say_goodbye=False)
         self._listener.on_gone(session, error)
 
-    def _died(self, process: ServerProcess, death: Death) -> ServerDiedError:
-        return ServerDiedError(describe(death, process.options))
+    def _died(self, process: ServerProcess) -> ServerDiedError:
+        return ServerDiedError(describe(process.last_words(), process.options))
 
 
 def session_of(opened: list[Session]) -> Session:

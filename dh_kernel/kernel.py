@@ -273,9 +273,11 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             if question is not None and not question.done():
                 question.set_result(event.content)
             return
+        if isinstance(event, StreamText) and event.log:
+            assert self.backend is not None
+            self.backend.note_log(event.text)
         run = self._runs.get(event.cell)
         if run is None:
-            self._note_log(event)
             session.consumed(size)
             return
         preview = None
@@ -334,10 +336,6 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     def _publish(self, run: CellRun, kind: str, content: dict[str, Any]) -> None:
         if self.session is not None and not (run.silent and kind != "error"):
             self.session.send(self.iopub_socket, kind, content, parent=run.parent, ident=self._topic(kind))
-
-    def _note_log(self, event: Event) -> None:
-        if isinstance(event, StreamText):
-            self.log.debug("server %s: %s", event.name, event.text.rstrip())
 
     # --- stdin
 

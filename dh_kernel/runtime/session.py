@@ -69,8 +69,9 @@ class RuntimeSession:
         self._output_reader: OutputReader | None = None
         threading.Thread(target=self._answer, name=f"dh-kernel-questions-{session_id}", daemon=True).start()
         if self._launched:
-            self._switchboard.unowned.append(self._take_unowned)
             self._output_reader = OutputReader.of_launcher(self._take_unowned)
+            if self._output_reader is None:  # else what belongs to no cell comes by the file descriptors
+                self._switchboard.unowned.append(self._take_unowned)
         self.ready = {
             "deephaven": engine.version,
             "python": sys.version.split()[0],
@@ -288,12 +289,14 @@ class RuntimeSession:
         cell.guarded(queue_it)
 
     def _send_text(self, cell_id: str, name: str, text: str) -> None:
-        self.channel.queue({"kind": "stream", "cell": cell_id, "name": name, "text": text}, size=len(text) + 64)
+        log, _, stream = name.rpartition(":")
+        header = {"kind": "stream", "cell": cell_id, "name": stream, "text": text, "log": bool(log)}
+        self.channel.queue(header, size=len(text) + 64)
 
     def _take_unowned(self, name: str, text: str) -> None:
         """Text that belongs to no cell, in a launched server: it shows under the latest one."""
         cell = self._last_cell
-        self._text.write(cell.id if cell is not None and not cell.silent else "", name, text)
+        self._text.write(cell.id if cell is not None and not cell.silent else "", f"log:{name}", text)
 
     def _drain_output(self) -> None:
         if self._output_reader is not None:

@@ -146,6 +146,11 @@ class ServerProcess:
         """Add what came another way to the tail of the log."""
         self._tail.add(text, "noted")
 
+    def last_words(self) -> Death:
+        """How it ended, with what has been noted since. Only after `death` is set."""
+        assert self.death is not None
+        return self._report_death(self._process.returncode)
+
     def log_tail(self, lines: int = LAST_LINES) -> tuple[str, ...]:
         return self._tail.last(lines)
 

@@ -21,10 +21,11 @@ class Event:
 
 @dataclass(frozen=True)
 class StreamText(Event):
-    """Text that was written; `name` is `stdout` or `stderr`."""
+    """Text that was written; `name` is `stdout` or `stderr`. `log`: not by a cell, but by the server's process."""
 
     name: str
     text: str
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _done(header: dict[str, Any], references: Sequence[Any]) -> CellDone:
 
 
 _READERS: dict[str, Any] = {
-    "stream": lambda h, r: StreamText(h["cell"], h["name"], h["text"]),
+    "stream": lambda h, r: StreamText(h["cell"], h["name"], h["text"], h["log"]),
     "display": lambda h, r: Displayed(h["cell"], h["data"], h["metadata"], h.get("display_id"), h["update"]),
     "clear": lambda h, r: Cleared(h["cell"], h["wait"]),
     "result": lambda h, r: Resulted(h["cell"], h["data"], h["metadata"]),

@@ -246,6 +246,10 @@ class Session:
 
     # --- the end
 
+    def wait_for_end(self, timeout_s: float) -> None:
+        """Wait until all that the server sent before it ended has been handed to `on_event`."""
+        self._reader.join(timeout_s)
+
     def close(self, *, say_goodbye: bool = True) -> None:
         """Close the session; the runtime ends what still runs. Variables stay on the server. Does not wait long."""
         if self._closed:
