@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import pytest
 from harness import ATTACHED, HEAP, LAUNCHED, Kernel, Place, Vanilla, started, vanilla_server
 
+READY_TIMEOUT_S = 120.0
+
 
 @pytest.fixture(scope="session")
 def vanilla_python() -> str:
@@ -53,6 +55,7 @@ def attached_place(place: Place, vanilla: Vanilla) -> Place:
 def launched_kernel(place: Place) -> Iterator[Kernel]:
     """A kernel with a server of its own, for all tests of a module."""
     with started(place, LAUNCHED) as kernel:
+        kernel.ok("pass", READY_TIMEOUT_S)
         yield kernel
 
 
@@ -60,6 +63,7 @@ def launched_kernel(place: Place) -> Iterator[Kernel]:
 def attached_kernel(attached_place: Place) -> Iterator[Kernel]:
     """A kernel on the vanilla server, for all tests of a module."""
     with started(attached_place, ATTACHED) as kernel:
+        kernel.ok("pass", READY_TIMEOUT_S)
         yield kernel
 
 

@@ -14,6 +14,7 @@ import secrets
 import select
 import signal
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from jupyter_client.manager import KernelManager
 from dh_kernel.install import install
 from dh_kernel.server import find_java
 
+PYTHON = sys.executable
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 TIMEOUT_S = 60.0
 LAUNCHED, ATTACHED = "deephaven", "deephaven-attached"
@@ -63,7 +65,9 @@ class Place:
 
     def install(self, name: str, **variables: str) -> None:
         """Write a kernelspec for the running interpreter, by the package's own installer."""
-        install(name=name, display_name="Deephaven" if name == LAUNCHED else name, environment=variables, prefix=str(self.folder))
+        install(
+            name=name, display_name="Deephaven" if name == LAUNCHED else name, environment=variables, prefix=str(self.folder)
+        )
 
     def specs(self) -> KernelSpecManager:
         """A manager that sees this place's kernelspecs and no others."""

@@ -96,5 +96,6 @@ class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):  # type: ignore[misc]
 
 
 def _give(suite: type, kernel: Kernel) -> None:
-    kernel.ok("1")  # the suite's own timeouts are for a kernel that is ready
+    # The suite's own timeouts are for a server that has compiled its first formula.
+    kernel.ok("__import__('deephaven').empty_table(1).update('X = i');", 120.0)
     suite.km, suite.kc = kernel.manager, kernel.client  # type: ignore[attr-defined]
