@@ -63,7 +63,8 @@ class CellRun:
     """One execute request on its way through the kernel."""
 
     def __init__(self, cell_id: str, parent: dict[str, Any], ident: Any, count: int) -> None:
-        self.id, self.parent, self.ident, self.count = cell_id, parent, ident, count
+        self.id, self.ident, self.count = cell_id, ident, count
+        self.parent = {"header": parent["header"]}  # without the code, which may be large: runs are remembered for long
         self.silent = bool(parent["content"].get("silent", False))
         self.events: asyncio.Queue[tuple[Any, Event, int, Any]] = asyncio.Queue()
         self.gone: asyncio.Future[DhKernelError] = asyncio.get_running_loop().create_future()
