@@ -42,7 +42,7 @@ ONLY = {
     "ipykernel": {"kernel", "app", "history"},
     "tornado": {"app"},
     "IPython": {"kernel", "app", "history", "runtime/ipython_shell"},
-    "deephaven": {"runtime", "plugin"},
+    "deephaven": {"runtime", "plugin", "server/launcher"},
     "deephaven_internal": {"runtime/engine"},
     "jpy": {"runtime", "server/launcher"},
     "deephaven_server": {"server/launcher"},
@@ -123,7 +123,7 @@ def test_the_launcher_and_the_runtime_need_nothing_that_a_server_lacks() -> None
         if module.stem != "ipython_shell":
             assert not tops & {"IPython", "traitlets"}, module
     tops = {name.split(".")[0] for name in imports_of(ROOT / "server/launcher.py")}
-    assert tops <= sys.stdlib_module_names | {"deephaven_server", "jpy"}
+    assert tops <= sys.stdlib_module_names | {"deephaven_server", "deephaven", "jpy"}
 
 
 def test_the_server_room_needs_the_standard_library_only() -> None:

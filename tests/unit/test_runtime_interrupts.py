@@ -236,13 +236,14 @@ class Engine:
     def clear_interrupted(self): pass
     def runs_java(self, thread): return False
 signal.signal(signal.SIGINT, before := lambda number, frame: print("handler of the process"))
-def striking(work, main_thread=True):
+def striking(work, waits_itself=False):
     zone = StrikeZone(Engine(), main_thread=True)
     began = threading.Event()
     def cell():
-        began.set()
+        if not waits_itself:
+            began.set()
         try:
-            return work(zone)
+            return work(zone, began) if waits_itself else work(zone)
         except KeyboardInterrupt:
             return "interrupted"
     def strike():
@@ -283,7 +284,14 @@ class TestMainThread:
             print(striking(lambda zone: time.sleep(3600)))
             print(striking(busy))
             print(striking(lambda zone: threading.Event().wait()))
-            print(striking(lambda zone: subprocess.run(["sleep", "3600"])))
+            def program(zone, began):
+                with subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+                    try:
+                        began.set()
+                        child.wait()
+                    finally:
+                        child.kill()
+            print(striking(program, waits_itself=True))
             print(signal.getsignal(signal.SIGINT) is before)
             signal.raise_signal(signal.SIGINT)
         """)
@@ -297,6 +305,20 @@ class TestMainThread:
         """)
         assert out.replace("handler of the process\n", "") == "300\n"
 
+    def test_a_strike_on_the_threshold_of_a_blocking_call_lands(self) -> None:
+        """A signal that comes between the last bytecode and the system call does not end the call: it has to come again."""
+        out = on_main_thread("""
+            import faulthandler
+            faulthandler.dump_traceback_later(20, exit=True)
+            for _ in range(100):
+                def cell(zone):
+                    zone.shielded(lambda: time.sleep(0.002))
+                    time.sleep(3600)
+                assert striking(cell) == "interrupted"
+            print("all landed")
+        """)
+        assert out == "all landed\n"
+
     def test_a_shielded_section_is_whole(self) -> None:
         out = on_main_thread("""
             whole = []
@@ -307,7 +329,7 @@ class TestMainThread:
                 whole.append(-1)
             def cell(zone):
                 zone.shielded(section)
-                time.sleep(3600)
+                while True: pass
             print(striking(cell), len(whole), whole[-1])
         """)
         assert out == "interrupted 50001 -1\n"

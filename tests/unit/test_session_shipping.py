@@ -97,7 +97,7 @@ def test_without_deephaven_the_script_says_what_is_missing(tmp_path: Path) -> No
     blocked = (
         "class NoDeephaven:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in ('deephaven', 'jpy'): raise ModuleNotFoundError('no ' + name)\n"
+        "        if name.partition('.')[0] in ('deephaven', 'jpy', 'deephaven_internal'): raise ModuleNotFoundError('no ' + name)\n"
         "sys.meta_path.insert(0, NoDeephaven())\n"
     )
     done = isolated(blocked + SCRIPT, tmp_path)
