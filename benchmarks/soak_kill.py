@@ -1,6 +1,6 @@
 """Kill kernels with SIGKILL at random moments, and look for what they leave behind.
 
-    python benchmarks/soak_kill.py [--count 100] [--parallel 1] [--seed 1] [--latest 9] [--peer ours|embedded] [--ignore PATTERN …]
+    python benchmarks/soak_kill.py [--count 100] [--parallel 1] [--seed 1] [--latest 9] [--peer NAME] [--ignore …]
 
 Prints counts, and exits with 1 if a process, a file or a listening port remains. Linux only: it reads `/proc`.
 
