@@ -118,6 +118,10 @@ class CellRunner:
     def _new_thread(self) -> ThreadWorker:
         return ThreadWorker(f"dh-kernel-cells-{self._name}")
 
+    def prepare(self, work: Callable[[], None]) -> None:
+        """Do something on the cells' thread before the first cell."""
+        self._worker.submit(work)
+
     def submit(self, cell: Cell, work: Callable[[], dict[str, Any]], done: Callable[[dict[str, Any]], None]) -> None:
         """Run `work` as the cell; `done` gets its outcome on the cell's thread, unless the cell has been abandoned."""
         worker = self._worker

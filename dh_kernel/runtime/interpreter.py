@@ -41,8 +41,6 @@ class Evaluation:
 class Interpreter(Protocol):
     """Whatever runs cells: the plain wrapper, or IPython's shell."""
 
-    kind: str
-
     @property
     def names(self) -> list[str]:
         """The names that the running cell binds at its top level."""
@@ -62,8 +60,6 @@ class Interpreter(Protocol):
 
 class PlainInterpreter:
     """Runs cells with the standard library alone."""
-
-    kind = "plain"
 
     def __init__(self, namespace: dict[str, Any], session_id: str, own_files: tuple[str, ...]) -> None:
         self.namespace = namespace

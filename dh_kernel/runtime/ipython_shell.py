@@ -90,8 +90,6 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
 class IPythonInterpreter:
     """Runs cells with an IPython shell of ours. One per process: `get_ipython()` and IPython's display functions find it."""
 
-    kind = "ipython"
-
     def __init__(
         self,
         namespace: dict[str, Any],

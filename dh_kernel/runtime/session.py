@@ -57,8 +57,10 @@ class RuntimeSession:
         self.channel.on_connected = self._connected
         self.channel.on_disconnected = self._disconnected
         self._tables = Tables(engine.jpy)
-        self._interpreter = self._make_interpreter(own_files)
+        self._interpreter: Interpreter = PlainInterpreter(namespace, session_id, own_files)
         self._runner = CellRunner(session_id, engine, self._switchboard, self._scope)
+        if self._launched:
+            self._runner.prepare(lambda: self._load_ipython(own_files))
         self._cells: dict[str, Cell] = {}
         self._last_cell: Cell | None = None
         self._inputs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -77,19 +79,19 @@ class RuntimeSession:
             "python": sys.version.split()[0],
             "pid": os.getpid(),
             "heap_bytes": engine.heap_bytes(),
-            "interpreter": self._interpreter.kind,
             "reads_output": self._output_reader is not None,
         }
 
-    def _make_interpreter(self, own_files: tuple[str, ...]) -> Interpreter:
-        """IPython's where it is there and nobody else uses it: its shell is one per process, so only in a launched server."""
-        if self._launched:
-            with contextlib.suppress(ImportError):
-                from .ipython_shell import IPythonInterpreter
+    def _load_ipython(self, own_files: tuple[str, ...]) -> None:
+        """Let IPython run the cells if it is there. Its shell is one per process, so only in a launched server.
 
-                os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-                return IPythonInterpreter(self._namespace, own_files, self.show, self._tables.table_class)
-        return PlainInterpreter(self._namespace, self.id, own_files)
+        On the cells' thread, before the first of them: the import takes as long as opening the stream, which goes on.
+        """
+        with contextlib.suppress(ImportError):
+            from .ipython_shell import IPythonInterpreter
+
+            os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+            self._interpreter = IPythonInterpreter(self._namespace, own_files, self.show, self._tables.table_class)
 
     # --- messages in; on a gRPC thread, so nothing here waits
 
