@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from harness import LAUNCHED, Kernel, Place, Vanilla, started, write_key
+from harness import LAUNCHED, PYTHON, Kernel, Place, Vanilla, started, write_key
 
 SECRET = "this-key-must-never-show"
+
+
+class _Silent(BaseHTTPRequestHandler):
+    """Refuses every request, without a word in the test's output."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
 
 
 @contextmanager
@@ -74,10 +83,12 @@ def test_closed_port(place: Place, key_file: Path) -> None:
 
 
 def test_port_of_something_else(place: Place, key_file: Path) -> None:
-    """It accepts connections and is no Deephaven server."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        address = f"127.0.0.1:{other.getsockname()[1]}"
+    """It answers, and is no Deephaven server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Silent) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{other.server_port}"
         text = _first_error(place, DH_KERNEL_SERVER=address, DH_KERNEL_KEY_FILE=str(key_file))
+        other.shutdown()
     assert address in text
     assert "DH_KERNEL_SERVER" in text
 
@@ -140,11 +151,12 @@ def test_taken_port(place: Place) -> None:
 
 def test_python_without_deephaven(place: Place, tmp_path: Path) -> None:
     program = tmp_path / "python"
-    program.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+    program.write_text(f'#!/bin/sh\nexec {PYTHON} -I -S "$@"\n', "utf-8")  # without site-packages
     program.chmod(0o755)
     text = _first_error(place, DH_KERNEL_PYTHON=str(program))
     assert str(program) in text
     assert "DH_KERNEL_PYTHON" in text
+    assert "deephaven-server" in text
 
 
 def test_misspelt_variable(place: Place) -> None:
@@ -155,7 +167,7 @@ def test_misspelt_variable(place: Place) -> None:
 
 def test_values_that_are_none(place: Place) -> None:
     """All at once: one error tells all that is wrong."""
-    text = _first_error(place, DH_KERNEL_HEAP="much", DH_KERNEL_ROWS="many", DH_KERNEL_PORT="99999")
-    for variable, value in (("HEAP", "much"), ("ROWS", "many"), ("PORT", "99999")):
+    text = _first_error(place, DH_KERNEL_START_TIMEOUT="much", DH_KERNEL_ROWS="many", DH_KERNEL_PORT="99999")
+    for variable, value in (("START_TIMEOUT", "much"), ("ROWS", "many"), ("PORT", "99999")):
         assert f"DH_KERNEL_{variable}" in text
         assert value in text
