@@ -263,3 +263,20 @@ def _relay(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
         end.close()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A running server of one kind."""
+
+    name: str
+    endpoint: Endpoint
+
+    @property
+    def launched(self) -> bool:
+        """Whether it belongs to its kernel."""
+        return self.name == "launched"
+
+    def open(self, *, linger_s: float = 60.0) -> Client:
+        """A session of its own; the caller closes it."""
+        return Client(self.endpoint, launched=self.launched, linger_s=linger_s)

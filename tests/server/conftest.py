@@ -14,12 +14,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from harness import HEAP, Vanilla
-from sessions import Client
+from sessions import Client, Kind
 
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 from dh_kernel.server import LaunchOptions, ServerProcess, find_java
@@ -39,23 +38,6 @@ def main():
     threading.Event().wait()
 main()
 """
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A running server of one kind."""
-
-    name: str
-    endpoint: Endpoint
-
-    @property
-    def launched(self) -> bool:
-        """Whether it belongs to its kernel."""
-        return self.name == "launched"
-
-    def open(self, *, linger_s: float = 60.0) -> Client:
-        """A session of its own; the caller closes it."""
-        return Client(self.endpoint, launched=self.launched, linger_s=linger_s)
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +83,9 @@ def plugin_kind(vanilla: Vanilla, tmp_path_factory: pytest.TempPathFactory) -> I
             readable, _, _ = select.select([report], [], [], 120.0)
             line = report.readline().decode().split() if readable else []
             assert line, f"no server:\n{(folder / 'server.log').read_text('utf-8')[-3000:]}"
-            assert line[1] == "True", "the entry point did not register the channel; is dh-kernel installed in this environment?"
+            assert line[1] == "True", (
+                "the entry point did not register the channel; is dh-kernel installed in this environment?"
+            )
             yield Kind("plugin", Endpoint("127.0.0.1", int(line[0]), PSK_AUTH_TYPE, vanilla.key))
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Kind
-from sessions import Client, until
+from sessions import Client, Kind, until
 
 from dh_kernel.session import StreamText
 
@@ -27,7 +26,9 @@ def test_output_arrives_in_order_with_the_streams_apart(client: Client) -> None:
 
 def test_text_without_newline_arrives_while_the_cell_goes_on(client: Client, tmp_path: Path) -> None:
     file = tmp_path / "go"
-    run = client.send(f"import os, time\nprint('half', end='')\nwhile not os.path.exists({str(file)!r}): time.sleep(0.01)\nprint(' done')")
+    run = client.send(
+        f"import os, time\nprint('half', end='')\nwhile not os.path.exists({str(file)!r}): time.sleep(0.01)\nprint(' done')"
+    )
     client.wait_for_text(run, "half")
     assert run.done is None
     file.touch()
@@ -40,8 +41,11 @@ def test_the_wrapper_is_that_of_the_server(kind: Kind, client: Client) -> None:
     assert (magic.done.error is None) == kind.launched
 
 
-@pytest.mark.parametrize("code", ["1/0", "x = = 1", "'\0'", "raise SystemExit", "'\ud800'", "+".join(["1"] * 50_000), "def f(): f()\nf()"],
-                         ids=["error", "syntax", "nul", "exit", "surrogate", "deep", "recursion"])
+@pytest.mark.parametrize(
+    "code",
+    ["1/0", "x = = 1", "'\0'", "raise SystemExit", "'\ud800'", "+".join(["1"] * 50_000), "def f(): f()\nf()"],
+    ids=["error", "syntax", "nul", "exit", "surrogate", "deep", "recursion"],
+)
 def test_a_failing_cell_ends_and_the_next_one_runs(client: Client, code: str) -> None:
     run = client.run(code, timeout_s=20)
     assert run.done is not None
@@ -66,8 +70,9 @@ def test_a_hundred_megabytes_arrive_exactly(client: Client) -> None:
     assert text == "x" * (size - 1) + "y"
 
 
-@pytest.mark.parametrize("code", ["for i in range(1500): print('x' * 65536)", "for i in range(5_000_000): print('line', i)"],
-                         ids=["lumps", "lines"])
+@pytest.mark.parametrize(
+    "code", ["for i in range(1500): print('x' * 65536)", "for i in range(5_000_000): print('line', i)"], ids=["lumps", "lines"]
+)
 def test_a_slow_reader_stalls_the_cell_and_neither_process_grows(kind: Kind, client: Client, code: str, fresh: str) -> None:
     """The kernel takes nothing: what is under way is bounded, the cell waits, and goes on when the kernel does."""
     assert client.session.info is not None
@@ -135,7 +140,9 @@ def test_an_interrupt_ends_a_program_in_a_launched_server(launched_kind: Kind) -
 
 def test_a_programs_output_stands_in_its_place_in_a_launched_server(launched_kind: Kind) -> None:
     client = launched_kind.open()
-    run = client.ok("import subprocess\nprint('a')\nsubprocess.run(['echo', 'b'])\nprint('c')\nimport os\nos.write(2, b'err\\xff\\n')\nNone")
+    run = client.ok(
+        "import os, subprocess\nprint('a')\nsubprocess.run(['echo', 'b'])\nprint('c')\nos.write(2, b'err\\xff\\n')\nNone"
+    )
     assert run.text() == "a\nb\nc\n"
     assert run.text("stderr") == "err\ufffd\n"
     client.close()
@@ -187,7 +194,10 @@ def test_names_that_other_threads_make_do_not_disturb_a_cells_end(client: Client
         for _ in range(40):
             client.ok(f"y_{fresh} = 1")
     finally:
-        client.run(f"stop_{fresh}.set()\nthread_{fresh}.join()\nfor name in [n for n in globals() if n.endswith('_{fresh}')]: del globals()[name]")
+        client.run(
+            f"stop_{fresh}.set()\nthread_{fresh}.join()\n"
+            f"for name in [n for n in globals() if n.endswith('_{fresh}')]: del globals()[name]"
+        )
 
 
 def test_threads_print_to_the_cell_that_started_them_also_afterwards(client: Client, fresh: str) -> None:
@@ -214,7 +224,9 @@ def test_completion_is_answered_while_a_cell_runs(client: Client, fresh: str) ->
 
 
 def test_display_works_in_every_cell(client: Client) -> None:
-    run = client.ok("from dh_kernel.display import display\ndisplay('shown', display_id='d1')\ndisplay({'text/plain': 'raw'}, raw=True)")
+    run = client.ok(
+        "from dh_kernel.display import display\ndisplay('shown', display_id='d1')\ndisplay({'text/plain': 'raw'}, raw=True)"
+    )
     assert [show.data["text/plain"] for show in run.displays] == ["'shown'", "raw"]
 
 

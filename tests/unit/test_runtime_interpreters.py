@@ -226,7 +226,9 @@ def test_an_exception_with_hostile_parts(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["q18 = 1\nx = '\0'", "q18 = 1\nx = '\ud800'", "\0", "\udfff", "q18 = 1\n# \0"], ids=["nul", "surrogate", "0", "d", "comment"]
+    "code",
+    ["q18 = 1\nx = '\0'", "q18 = 1\nx = '\ud800'", "\0", "\udfff", "q18 = 1\n# \0"],
+    ids=["nul", "surrogate", "0", "d", "comment"],
 )
 def test_source_that_python_cannot_read_is_an_error(host: Host, code: str) -> None:
     ran = host.run(code)

@@ -166,9 +166,7 @@ def test_nul_and_surrogates_are_placed(plain: Plain) -> None:
 
 
 def test_an_unknown_name_with_a_question_mark(plain: Plain) -> None:
-    assert plain.run("nope?").payload == [
-        {"source": "page", "data": {"text/plain": "Object `nope` not found."}, "start": 0}
-    ]
+    assert plain.run("nope?").payload == [{"source": "page", "data": {"text/plain": "Object `nope` not found."}, "start": 0}]
 
 
 def test_the_value_that_is_stored_is_the_value_that_is_shown(plain: Plain) -> None:

@@ -69,7 +69,7 @@ def test_no_path_and_no_key_is_shipped() -> None:
 
 
 def test_options_may_hold_anything_json_has() -> None:
-    script = opening_script("v", "s", {"text": "it's \"quoted\" \\ \n é {} %s", "n": None})
+    script = opening_script("v", "s", {"text": 'it\'s "quoted" \\ \n é {} %s', "n": None})
     compile(script, "<script>", "exec")
 
 
@@ -97,7 +97,8 @@ def test_without_deephaven_the_script_says_what_is_missing(tmp_path: Path) -> No
     blocked = (
         "class NoDeephaven:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in ('deephaven', 'jpy', 'deephaven_internal'): raise ModuleNotFoundError('no ' + name)\n"
+        "        if name.partition('.')[0] in ('deephaven', 'jpy', 'deephaven_internal'):\n"
+        "            raise ModuleNotFoundError('no ' + name)\n"
         "sys.meta_path.insert(0, NoDeephaven())\n"
     )
     done = isolated(blocked + SCRIPT, tmp_path)
