@@ -8,11 +8,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from harness import ATTACHED, HEAP, LAUNCHED, Kernel, Place, Vanilla, started, vanilla_server
 
 READY_TIMEOUT_S = 120.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """A running server can stand in for the vanilla one: quicker for whoever works on the tests."""
+    group = parser.getgroup("dh-kernel")
+    group.addoption("--dh-server", metavar="HOST:PORT", help="use this Deephaven server instead of starting a vanilla one")
+    group.addoption("--dh-key-file", metavar="FILE", help="the file with its pre-shared key")
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +38,14 @@ def vanilla_python() -> str:
 
 
 @pytest.fixture(scope="session")
-def vanilla(vanilla_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vanilla]:
+def vanilla(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vanilla]:
     """One server for the whole run, that knows nothing of the kernel."""
+    address, key_file = request.config.getoption("--dh-server"), request.config.getoption("--dh-key-file")
+    if address:
+        host, _, port = address.rpartition(":")
+        yield Vanilla(host, int(port), Path(key_file).read_text("utf-8").strip(), Path(key_file).absolute())
+        return
+    vanilla_python = request.getfixturevalue("vanilla_python")
     with vanilla_server(vanilla_python, tmp_path_factory.mktemp("vanilla")) as server:
         yield server
 

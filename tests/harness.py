@@ -17,7 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ class Kernel:
     @property
     def pid(self) -> int:
         """The kernel process."""
-        return int(self.manager.provisioner.pid)  # type: ignore[union-attr, attr-defined]
+        return int(self.manager.provisioner.pid)  # type: ignore[union-attr]
 
     def send(self, code: str, **options: Any) -> Run:
         """Send a cell and return at once."""
@@ -216,15 +216,15 @@ class Kernel:
 
 
 @contextlib.contextmanager
-def started(place: Place, name: str, *, wait: bool = True, **environ: str) -> Iterator[Kernel]:
+def started(place: Place, name: str, environ: Mapping[str, str] | None = None, *, wait: bool = True) -> Iterator[Kernel]:
     """A running kernel; ended for certain.
 
     Args:
-        wait: until the kernel has answered kernel_info, as front ends do.
         environ: more variables for the kernel process.
+        wait: until the kernel has answered kernel_info, as front ends do.
     """
     manager = place.manager(name)
-    manager.start_kernel(env={**place.environ, **environ}, cwd=str(place.folder))
+    manager.start_kernel(env={**place.environ, **(environ or {})}, cwd=str(place.folder))
     client = manager.client()
     try:
         client.start_channels()

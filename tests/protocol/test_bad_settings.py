@@ -27,7 +27,7 @@ class _Silent(BaseHTTPRequestHandler):
 def _recorded(place: Place, **environ: str) -> Iterator[tuple[Kernel, list[str]]]:
     """A kernel with these settings, and all that it says, as text."""
     said: list[str] = []
-    with started(place, LAUNCHED, **environ) as kernel:
+    with started(place, LAUNCHED, environ) as kernel:
         session = kernel.client.session
         unserialize = session.deserialize
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import pexpect
+import pexpect  # type: ignore[import-untyped]
 import pytest
 from harness import (
     ATTACHED,
@@ -31,20 +32,32 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 
 def notebook(file: Path, *cells: str, tags: dict[int, str] | None = None) -> Path:
     """Write a notebook of code cells."""
-    made = nbformat.v4.new_notebook(
-        metadata={"kernelspec": {"name": LAUNCHED, "display_name": "Deephaven", "language": "python"}}
-    )
-    for number, code in enumerate(cells):
-        metadata = {"tags": [tags[number]]} if tags and number in tags else {}
-        made.cells.append(nbformat.v4.new_code_cell(code, metadata=metadata))
-    nbformat.write(made, file)
+    made = [
+        {
+            "cell_type": "code",
+            "id": f"cell-{number}",
+            "source": code,
+            "metadata": {"tags": [tags[number]]} if tags and number in tags else {},
+            "execution_count": None,
+            "outputs": [],
+        }
+        for number, code in enumerate(cells)
+    ]
+    kernelspec = {"name": LAUNCHED, "display_name": "Deephaven", "language": "python"}
+    whole = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernelspec}, "cells": made}
+    file.write_text(json.dumps(whole), "utf-8")
     return file
+
+
+def saved_cells(file: Path) -> list[Any]:
+    """The code cells of a saved notebook."""
+    saved = nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call]
+    return [cell for cell in saved.cells if cell.cell_type == "code"]
 
 
 def outputs(file: Path) -> list[list[dict[str, Any]]]:
     """The outputs of every code cell of a saved notebook."""
-    saved = nbformat.read(file, as_version=4)
-    return [list(cell.outputs) for cell in saved.cells if cell.cell_type == "code"]
+    return [list(cell.outputs) for cell in saved_cells(file)]
 
 
 def text_of(cell: list[dict[str, Any]], name: str = "stdout") -> str:
@@ -130,13 +143,12 @@ def test_execute_saves_every_kind_of_output(place: Place, tmp_path: Path) -> Non
     assert [(output["output_type"], output.get("execution_count")) for output in second] == [("execute_result", 2)]
     assert second[0]["data"]["application/vnd.dataresource+json"]["data"][0] == {"X": 991, "Y": 1982}
     assert [(output["data"], output["execution_count"]) for output in third] == [({"text/plain": "2"}, 3)]
-    counts = [cell.execution_count for cell in nbformat.read(file, as_version=4).cells]
-    assert counts == [1, 2, 3]
+    assert [cell.execution_count for cell in saved_cells(file)] == [1, 2, 3]
 
 
-def test_execute_of_a_failing_notebook_ends_with_one_and_the_traceback(place: Place, tmp_path: Path) -> None:
+def test_execute_of_a_failing_notebook_ends_with_one_and_the_traceback(attached_place: Place, tmp_path: Path) -> None:
     file = notebook(tmp_path / "nb.ipynb", "x = 0", "print('so far')\n1 / x", "print('never')")
-    done = place.run("jupyter", "execute", "--kernel_name", LAUNCHED, "--inplace", str(file), cwd=tmp_path)
+    done = attached_place.run("jupyter", "execute", "--kernel_name", ATTACHED, "--inplace", str(file), cwd=tmp_path)
     assert done.returncode == 1
     told = ESCAPES.sub("", done.stderr)
     assert "ZeroDivisionError: division by zero" in told
@@ -161,29 +173,27 @@ def test_papermill_gives_parameters(place: Place, tmp_path: Path) -> None:
     assert [table["application/vnd.dataresource+json"]["deephaven"]["rows"] for table in tables] == [5]
 
 
-def test_papermill_of_a_failing_notebook_ends_with_one_and_saves_the_error(place: Place, tmp_path: Path) -> None:
+def test_papermill_of_a_failing_notebook_ends_with_one_and_saves_the_error(attached_place: Place, tmp_path: Path) -> None:
     source = notebook(tmp_path / "in.ipynb", "raise LookupError('no such thing')", "print('never')")
     target = tmp_path / "out.ipynb"
-    done = place.run("papermill", str(source), str(target), "-k", LAUNCHED, cwd=tmp_path)
+    done = attached_place.run("papermill", str(source), str(target), "-k", ATTACHED, cwd=tmp_path)
     assert done.returncode == 1
-    saved = [
-        output for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code" for output in cell.outputs
-    ]
-    assert [(output.ename, output.evalue) for output in saved if output.output_type == "error"] == [
+    saved = [output for cell in outputs(target) for output in cell]
+    assert [(output["ename"], output["evalue"]) for output in saved if output["output_type"] == "error"] == [
         ("LookupError", "no such thing")
     ]
     assert not any("never" in output.get("text", "") for output in saved)
 
 
-def test_nbconvert_executes_into_html(place: Place, tmp_path: Path) -> None:
+def test_nbconvert_executes_into_html(attached_place: Place, tmp_path: Path) -> None:
     file = notebook(tmp_path / "nb.ipynb", TABLE, "print('made', t.size)")
-    done = place.run(
+    done = attached_place.run(
         "jupyter",
         "nbconvert",
         "--execute",
         "--to",
         "html",
-        "--ExecutePreprocessor.kernel_name=" + LAUNCHED,
+        "--ExecutePreprocessor.kernel_name=" + ATTACHED,
         str(file),
         cwd=tmp_path,
     )

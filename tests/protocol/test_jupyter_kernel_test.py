@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import ClassVar
 
-import jupyter_kernel_test
+import jupyter_kernel_test  # type: ignore[import-untyped]
 import pytest
 from harness import ATTACHED, TIMEOUT_S, Kernel, Place, started
 
@@ -90,8 +90,10 @@ class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):  # type: ignore[misc]
         """A kernel that nobody has subscribed to before. The suite itself would wait for the message for ever."""
         with started(attached_place, ATTACHED, wait=False) as kernel:
             cls.km, cls.kc = kernel.manager, kernel.client
-            kernel.client.start_channels = lambda: None  # they are started, and can be so once only
-            kernel.client.get_iopub_msg = functools.partial(kernel.client.get_iopub_msg, timeout=TIMEOUT_S)
+            kernel.client.start_channels = lambda: None  # type: ignore[method-assign, assignment, misc]  # they are started, and can be so once only
+            kernel.client.get_iopub_msg = functools.partial(  # type: ignore[method-assign]
+                kernel.client.get_iopub_msg, timeout=TIMEOUT_S
+            )
             yield
 
 
