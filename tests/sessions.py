@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from pydeephaven import Session as DeephavenSession
 
 from dh_kernel.errors import SessionLostError
 from dh_kernel.model import Endpoint
@@ -263,6 +267,29 @@ def _relay(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
         end.close()
+
+
+class Console:
+    """A console of the server, as other clients have: it sees the namespace also while the cells' thread is taken."""
+
+    def __init__(self, endpoint: Endpoint, folder: Path) -> None:
+        self._answer = folder / "answer.json"
+        self.session = DeephavenSession(
+            endpoint.host, endpoint.port, auth_type=endpoint.auth_type, auth_token=endpoint.auth_token
+        )
+
+    def value(self, expression: str) -> Any:
+        """An expression's value, by way of JSON; None where it raises."""
+        self._answer.write_text("null", "utf-8")
+        code = (
+            f"with open({str(self._answer)!r}, 'w') as _file: _file.write(__import__('json').dumps({expression}))\ndel _file"
+        )
+        self.session.run_script(code)
+        return json.loads(self._answer.read_text("utf-8"))
+
+    def close(self) -> None:
+        """Close the session."""
+        self.session.close()
 
 
 @dataclass(frozen=True)

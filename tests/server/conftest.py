@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from harness import HEAP, Vanilla
-from sessions import Client, Kind
+from sessions import Client, Console, Kind
 
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 from dh_kernel.server import LaunchOptions, ServerProcess, find_java
@@ -107,6 +107,14 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def client(kind: Kind) -> Iterator[Client]:
     """A fresh session."""
     made = kind.open()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def console(kind: Kind, tmp_path: Path) -> Iterator[Console]:
+    """A console of the same server."""
+    made = Console(kind.endpoint, tmp_path)
     yield made
     made.close()
 

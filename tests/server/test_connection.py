@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness import Vanilla
-from sessions import Client, Kind, Proxy, until
+from sessions import Client, Console, Kind, Proxy, until
 
 from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldError, SessionError, SessionLostError
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
@@ -85,44 +85,42 @@ def test_a_cell_sent_while_the_stream_is_broken_runs_once(kind: Kind, proxy: Pro
     client.close()
 
 
-def test_a_session_whose_kernel_vanishes_is_closed_and_its_cell_interrupted(kind: Kind, proxy: Proxy, fresh: str) -> None:
-    watcher = kind.open()
+THREADS = "[thread.name for thread in __import__('threading').enumerate()]"
+
+
+def test_a_session_whose_kernel_vanishes_is_closed_and_its_cell_interrupted(
+    kind: Kind, proxy: Proxy, console: Console, fresh: str
+) -> None:
     client = through(proxy, kind, linger_s=1.0)
-    client.send(f"try:\n    while True: pass\nfinally:\n    ended_{fresh} = True")
+    run = client.send(f"print('begun')\ntry:\n    while True: sum(range(99))\nfinally:\n    ended_{fresh} = True")
+    client.wait_for_text(run, "begun")
     proxy.close()
     client.wait(lambda: client.lost, "the loss")
     assert isinstance(client.lost[0], SessionLostError)
-    until(lambda: watcher.value(f"'ended_{fresh}' in globals()") == "True", "the interrupt")
-    names = "[t.name for t in __import__('threading').enumerate()]"
-    until(lambda: client.session.id not in watcher.value(names), "the end of the session's threads")
+    until(lambda: console.value(f"'ended_{fresh}' in globals()"), "the interrupt")
+    until(lambda: not any(client.session.id in name for name in console.value(THREADS)), "the end of the session's threads")
     client.session.close(say_goodbye=False)
-    watcher.close()
 
 
-def test_a_closed_session_leaves_no_thread_on_the_server(kind: Kind) -> None:
-    watcher = kind.open()
+def test_a_closed_session_leaves_no_thread_on_the_server(kind: Kind, console: Console) -> None:
     opened = kind.open()
     opened.ok("print(1)")
-    names = "[t.name for t in __import__('threading').enumerate()]"
-    assert opened.session.id in watcher.value(names)
+    assert any(opened.session.id in name for name in console.value(THREADS))
     opened.close()
-    until(lambda: opened.session.id not in watcher.value(names), "the end of the session's threads")
-    watcher.close()
+    until(lambda: not any(opened.session.id in name for name in console.value(THREADS)), "the end of the session's threads")
 
 
-def test_a_session_that_the_server_has_forgotten_is_lost_and_not_hung(kind: Kind, proxy: Proxy) -> None:
+def test_a_session_that_the_server_has_forgotten_is_lost_and_not_hung(kind: Kind, proxy: Proxy, console: Console) -> None:
     """As after a restart of the server at the same address: what ran there is gone, and the kernel has to say so."""
     client = through(proxy, kind, linger_s=10.0)
     client.ok("x = 1")
     run = client.send("import time\nprint('begun')\ntime.sleep(1.5)")
     client.wait_for_text(run, "begun")
-    other = kind.open()
-    other.ok(_FORGET.format(id=client.session.id))
+    console.session.run_script(_FORGET.format(id=client.session.id))
     proxy.cut()
     client.wait(lambda: client.lost or run.done, "the loss of the session", 20)
     assert client.lost
     client.session.close(say_goodbye=False)
-    other.close()
 
 
 def test_another_server_at_the_address_is_a_loss(vanilla_kind: Kind, plugin_kind: Kind) -> None:

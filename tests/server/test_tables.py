@@ -171,7 +171,7 @@ def test_an_empty_table_and_one_without_columns(client: Client) -> None:
 
 def test_twenty_million_rows_are_previewed_by_their_head(client: Client) -> None:
     """No more than the head travels: this process does not grow by the table."""
-    run = client.ok("empty_table(20_000_000).update(['X = ii', 'S = `row ` + ii'])", rows=10)
+    run = client.ok("empty_table(20_000_000).update('X = ii').update_view('S = `row ` + ii')", rows=10)
     (table,) = run.tables
     assert table.info.rows == 20_000_000
     before = psutil.Process().memory_info().rss
