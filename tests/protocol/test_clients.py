@@ -32,7 +32,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 
 def notebook(file: Path, *cells: str, tags: dict[int, str] | None = None) -> Path:
     """Write a notebook of code cells."""
-    made = [
+    made: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "id": f"cell-{number}",
@@ -285,6 +285,21 @@ def test_interrupt_ends_the_cell_and_only_the_cell(kernel: Kernel, busy: str) ->
     assert run.reply["status"] == "error"
     assert run.error["ename"] == "KeyboardInterrupt"
     assert kernel.ok("kept").result == {"text/plain": "'kept'"}
+
+
+def test_interrupt_while_a_formula_compiles_leaves_the_compiler_whole(kernel: Kernel) -> None:
+    """It reads classes through channels that Java closes, for the whole server, when the thread is interrupted."""
+    kernel.ok("from deephaven import empty_table")
+    for attempt in range(1, 6):
+        run = kernel.send(
+            "print('on', flush=True)\n"
+            f"for n in range({attempt}_000, {attempt}_999):\n    made = empty_table(1).update(f'X = i + {{n}}')\n    print(n)"
+        )
+        kernel.wait(lambda run=run, attempt=attempt: run.text().count("\n") > attempt, "formulas are compiled")  # type: ignore[misc]
+        kernel.interrupt()
+        kernel.finish(run, 30.0)
+        assert run.error["ename"] == "KeyboardInterrupt"
+        kernel.ok(f"empty_table(1).update('X = i * {attempt}_000_000');")
 
 
 def test_interrupt_of_a_subprocess(launched_kernel: Kernel) -> None:
