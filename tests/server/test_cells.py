@@ -128,6 +128,20 @@ def test_an_interrupt_ends_the_cell(client: Client, code: str) -> None:
     assert client.value("1 + 1") == "2"
 
 
+def test_an_interrupt_of_a_compilation_leaves_the_compiler_whole(client: Client, fresh: str) -> None:
+    """Java's interrupt closes the file that is being read, and the compiler keeps its open jars for the server's life."""
+    client.ok("from deephaven import empty_table")
+    salt = int(fresh, 16)
+    for number in range(8):
+        formula = f"Y{number} = Math.sin(ii * {salt + number}) + Math.cos(ii)"
+        run = client.send(f"print('begun')\nempty_table(10).update({formula!r})", show_tables=False)
+        client.wait_for_text(run, "begun")
+        threading.Event().wait(0.05 * (number + 1))
+        client.interrupt(run)
+        client.finish(run)
+        assert client.value(f"empty_table(3).update('Z{number} = ii * {salt + number}').size") == "3"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the program is a POSIX one")
 def test_an_interrupt_ends_a_program_in_a_launched_server(launched_kind: Kind) -> None:
     client = launched_kind.open()
