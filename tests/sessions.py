@@ -21,17 +21,8 @@ from pydeephaven import Session as DeephavenSession
 
 from dh_kernel.errors import SessionLostError
 from dh_kernel.model import Endpoint
-from dh_kernel.session import (
-    Answered,
-    CellDone,
-    Displayed,
-    Event,
-    Resulted,
-    Session,
-    SessionOptions,
-    StreamText,
-    TableShown,
-)
+from dh_kernel.session.events import Answered, CellDone, Displayed, Event, Resulted, StreamText, TableShown
+from dh_kernel.session.session import Session, SessionOptions
 
 TIMEOUT_S = 60.0
 

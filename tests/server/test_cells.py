@@ -11,7 +11,7 @@ import psutil
 import pytest
 from sessions import Client, Console, Kind, until
 
-from dh_kernel.session import StreamText
+from dh_kernel.session.events import StreamText
 
 MIB = 1 << 20
 

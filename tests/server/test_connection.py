@@ -12,7 +12,7 @@ from sessions import Client, Console, Kind, Proxy, until
 
 from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldError, SessionError, SessionLostError
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
-from dh_kernel.session import Session, SessionOptions
+from dh_kernel.session.session import Session, SessionOptions
 
 _FORGET = """
 import sys

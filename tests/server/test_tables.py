@@ -10,7 +10,7 @@ import pytest
 from sessions import Client, Kind, until
 
 from dh_kernel.model import Column, TablePreview
-from dh_kernel.session import TableShown
+from dh_kernel.session.events import TableShown
 
 MIB = 1 << 20
 
