@@ -149,10 +149,14 @@ def test_an_interrupt_ends_a_program_in_a_launched_server(launched_kind: Kind) -
     client.wait_for_text(run, "begun")
     assert client.session.info is not None
     server = psutil.Process(client.session.info.pid)
-    until(lambda: any(child.name() == "sleep" for child in server.children()), "the program")
+
+    def running() -> bool:
+        return any(child.name() == "sleep" and child.status() != psutil.STATUS_ZOMBIE for child in server.children())
+
+    until(running, "the program")
     client.interrupt(run)
     assert client.finish(run, 10).error["ename"] == "KeyboardInterrupt"
-    until(lambda: not any(child.name() == "sleep" for child in server.children()), "the program's end")
+    until(lambda: not running(), "the program's end")
     client.close()
 
 
