@@ -140,7 +140,8 @@ class Backend:
         return session
 
     def _open_blocking(self, process: ServerProcess | None) -> Session:
-        from dh_kernel.session import Session, SessionOptions  # heavy: imported while the server starts
+        # Heavy, with pydeephaven, pandas and pyarrow: imported while the server starts, and after the first requests.
+        from dh_kernel.session import Session, SessionOptions
 
         endpoint = self.settings.endpoint if process is None else process.wait_ready()
         assert endpoint is not None

@@ -51,7 +51,8 @@ class History:
         else:
             found = []
         try:
-            return list(found)
+            # IPython calls the current session 0 where it answers from memory.
+            return [(entry[0] or manager.session_number, *entry[1:]) for entry in found]
         except sqlite3.Error:
             return []
 

@@ -28,8 +28,8 @@ from dh_kernel import __version__
 from dh_kernel.errors import DhKernelError
 from dh_kernel.history import History
 from dh_kernel.model import TablePreview
-from dh_kernel.render import RenderOptions, table_bundle
-from dh_kernel.session.events import (
+from dh_kernel.runtime.streams import printable
+from dh_kernel.session import (
     Answered,
     CellDone,
     Cleared,
@@ -151,6 +151,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     # --- cells
 
+    def _publish_execute_input(self, code: str, parent: dict[str, Any], execution_count: int) -> None:
+        """As in the base class; but a lone surrogate, which cannot be sent as UTF-8, must not end the request."""
+        super()._publish_execute_input(printable(code), parent, execution_count)
+
     async def do_execute(
         self,
         code: str,
@@ -174,7 +178,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._run = None
         if store_history:
             if self.history is not None:
-                self.history.store(run.count, code)
+                self.history.store(run.count, printable(code))
             self._count += 1
         return self._reply(run, done)
 
@@ -246,7 +250,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 session.consumed(size)
                 return event
             await self._publish_event(run, event, preview)
-            session.consumed(size)
+            session.consumed(size, at_once=isinstance(event, TableShown))
 
     def _reply(self, run: CellRun, done: CellDone) -> dict[str, Any]:
         if done.error is None:
@@ -287,7 +291,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             preview = asyncio.ensure_future(self.backend.preview(session, event))
         if run.over:
             task = asyncio.ensure_future(self._publish_event(run, event, preview))
-            task.add_done_callback(lambda _: session.consumed(size))
+            task.add_done_callback(lambda _: session.consumed(size, at_once=True))
         else:
             run.events.put_nowait((session, event, size, preview))
 
@@ -327,6 +331,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._publish(run, "execute_result", {"data": data, "metadata": metadata, "execution_count": run.count})
 
     def _publish_table(self, run: CellRun, event: TableShown, preview: TablePreview) -> None:
+        from dh_kernel.render import RenderOptions, table_bundle  # with pyarrow: imported while the server starts
+
         assert self.backend is not None
         bundle = table_bundle(preview, options=RenderOptions(rows=self.backend.settings.rows))
         if event.result:

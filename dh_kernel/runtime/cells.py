@@ -23,16 +23,25 @@ LAUNCHER_MODULE = "_dh_kernel_launcher"
 class Cell:
     """One execute request while it runs, and whoever writes for it afterwards."""
 
-    def __init__(self, cell_id: str, count: int, silent: bool, text: TextBuffer, wait_for_room: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        cell_id: str,
+        count: int,
+        silent: bool,
+        text: TextBuffer,
+        wait_for_room: Callable[[], None],
+        before_text: Callable[[], None],
+    ) -> None:
         self.id, self.count, self.silent = cell_id, count, silent
         self.abandoned = False
         self.zone: StrikeZone | None = None
-        self._text, self._wait_for_room = text, wait_for_room
+        self._text, self._wait_for_room, self._before_text = text, wait_for_room, before_text
 
     def write_text(self, name: str, text: str) -> None:
         """Take what the cell, or a thread it started, prints. Waits while the kernel is behind."""
         if self.abandoned or self.silent:
             return
+        self._before_text()
         if self._text.write(self.id, name, text):
             self._wait_for_room()
             self.guarded(self._text.flush)

@@ -130,4 +130,11 @@ def open_figures() -> list[Any]:
     return figures
 
 
+def forget_figure(value: object) -> None:
+    """A figure that is a result has been shown: pyplot need not show it again."""
+    pyplot, figures = sys.modules.get("matplotlib.pyplot"), sys.modules.get("matplotlib.figure")
+    if pyplot is not None and figures is not None and isinstance(value, figures.Figure):
+        pyplot.close(value)
+
+
 _STILL_BACKENDS = ("agg", "module://dh_kernel.matplotlib_backend", "template", "svg", "pdf", "cairo")

@@ -35,6 +35,7 @@ class Engine:
         self._thread_class = jpy.get_type("java.lang.Thread")
         self._scope_class = jpy.get_type("io.deephaven.engine.liveness.LivenessScope")
         self._scope_stack = jpy.get_type("io.deephaven.engine.liveness.LivenessScopeStack")
+        self._script_session = _script_session(jpy)
         self.version = _version()
 
     def java_thread(self) -> Any:
@@ -53,24 +54,47 @@ class Engine:
         except Exception:
             return True
 
-    def new_scope(self) -> Any:
-        """A liveness scope that holds its referents weakly, so that what nobody refers to can be collected.
+    @staticmethod
+    def waits_in_java(java_thread: Any) -> bool:
+        """Whether the thread stands inside Java in a wait that an interrupt ends: sleep, park, wait."""
+        if "WAITING" not in str(java_thread.getState().toString()):
+            return False
+        return Engine.runs_java(java_thread)
 
-        The script session's own scope would do the same, but a console script's change list keeps each replaced variable
-        alive from Java (`PythonDeephavenSession.createDiff`), and a thread without scope keeps every refreshing table for
-        ever (`PermanentLivenessManager`).
+    def new_scope(self) -> Any:
+        """A liveness scope for what a session's cells make.
+
+        A thread without one keeps every refreshing table for ever (`PermanentLivenessManager`), and the script session's
+        own never lets go either.
         """
         return self._scope_class()
 
     @contextlib.contextmanager
-    def cell_context(self, scope: Any) -> Iterator[None]:
-        """What `evaluateScript` sets up around console code, except the exclusive lock of the update graph."""
+    def inside(self, scope: Any) -> Iterator[None]:
+        """Let a scope hold the ticking tables that the calling thread makes."""
         self._scope_stack.push(scope)
         try:
-            with self.execution_context:
-                yield
+            yield
         finally:
             self._scope_stack.pop(scope)
+
+    @contextlib.contextmanager
+    def cell_context(self, scope: Any) -> Iterator[None]:
+        """What `evaluateScript` sets up around console code, except the exclusive lock of the update graph."""
+        with self.inside(scope), self.execution_context:
+            yield
+
+    def leave_to_console(self, scope: Any) -> None:
+        """Let the script session hold what a scope holds, for as long as the server runs: a kernel's variables outlive it."""
+        scope.transferTo(self._script_session.getQueryScope())
+
+    def observe_scope(self) -> None:
+        """Tell other clients, the web UI among them, which variables have changed. Waits while a console script runs.
+
+        The script session does it by itself only around console scripts. Until then it also holds the replaced values.
+        """
+        with self.execution_context:
+            self._script_session.observeScopeChanges()
 
     @staticmethod
     def is_interruption(error: BaseException) -> bool:
@@ -100,7 +124,7 @@ def ensure_channel_type(channel_class: type) -> None:
     """Make the server know objects of `channel_class`, once per server.
 
     Where dh-kernel is installed on the server, its plugin did so at start-up, by the public way. On a vanilla server the
-    registry of object types is reached through the script session (private: a field of two classes, same since 0.35).
+    registry of object types is reached through the script session (private: one field).
 
     Raises:
         EngineError: neither works here.
@@ -122,8 +146,7 @@ def _register_privately(channel_class: type) -> None:
     import jpy
     from deephaven_internal.plugin.object import ObjectTypeAdapter
 
-    scope = jpy.get_type("io.deephaven.engine.context.ExecutionContext").getContext().getQueryScope()
-    session = _private_field(jpy, scope, "io.deephaven.engine.util.AbstractScriptSession$ScriptSessionQueryScope", "this$0")
+    session = _script_session(jpy)
     lookup = _private_field(jpy, session, "io.deephaven.engine.util.AbstractScriptSession", "objectTypeLookup")
     registry = jpy.cast(lookup, jpy.get_type("io.deephaven.server.plugin.type.ObjectTypes"))
     names_class = jpy.get_type("io.deephaven.server.plugin.python.ObjectTypeAdapter")
@@ -134,6 +157,13 @@ def _register_privately(channel_class: type) -> None:
         # Another session, perhaps of another version of the runtime, was first. The type serves all of them.
         if "already" not in str(error).lower() and "duplicate" not in str(error).lower():
             raise
+
+
+def _script_session(jpy: Any) -> Any:
+    """The script session of the calling console script, as `deephaven.query_scope` reaches it."""
+    scope = jpy.get_type("io.deephaven.engine.context.ExecutionContext").getContext().getQueryScope()
+    scope_class = jpy.get_type("io.deephaven.engine.util.AbstractScriptSession$ScriptSessionQueryScope")
+    return jpy.cast(scope, scope_class).scriptSession()
 
 
 def _private_field(jpy: Any, owner: Any, class_name: str, name: str) -> Any:

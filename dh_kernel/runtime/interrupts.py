@@ -2,9 +2,9 @@
 
 Neighbours: `cells` (opens the window), `session` (asks to strike). Refuses to know what the cell does.
 
-An interrupt reaches a cell in one of three ways, the least violent that can work first: `Thread.interrupt` where the thread is
-inside Java; SIGINT where it is the process's main thread; else an asynchronous exception (`PyThreadState_SetAsyncExc`), which
-can land at any bytecode. So:
+An interrupt reaches Python code as SIGINT where it runs on the process's main thread, else as an asynchronous exception
+(`PyThreadState_SetAsyncExc`), which can land at any bytecode. Either waits while the thread is inside Java; if it waits there
+itself, for a sleep, a lock, or the engine's other threads, `Thread.interrupt` ends that. So:
 
 - `armed` says whether a strike may land; it is taken back before the cell's outcome is sent, together with a strike that has
   not landed yet, so that none ever hits the next cell.
@@ -17,6 +17,7 @@ import ctypes
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
@@ -25,7 +26,8 @@ from .engine import Engine
 
 T = TypeVar("T")
 
-PYTHON_AFTER_JAVA_S = 0.15
+STRIKE_JAVA_FOR_S = 5.0
+LOOK_EVERY_S = 0.02
 
 
 def _checkpoint() -> None:
@@ -114,21 +116,30 @@ class StrikeZone:
     # --- on another thread
 
     def strike(self) -> bool:
-        """Interrupt the cell; False if it is over. Returns at once, what comes later is done by a timer."""
+        """Interrupt the cell; False if it is over. Returns at once, what comes later is done by a thread of its own."""
         if not self._armed:
             return False
         self.interrupted = True
         self._landed = False
+        self._strike_python()
         if self._engine.runs_java(self._java_thread):
-            with self._lock:
-                if self._armed:
-                    self._java_thread.interrupt()
-            timer = threading.Timer(PYTHON_AFTER_JAVA_S, self._strike_python)
-            timer.name, timer.daemon = "dh-kernel-interrupt", True
-            timer.start()
-        else:
-            self._strike_python()
+            threading.Thread(target=self._strike_java, name="dh-kernel-interrupt", daemon=True).start()
         return True
+
+    def _strike_java(self) -> None:
+        """End a wait inside Java, so that the exception that is pending in Python can land.
+
+        Only a thread that waits is interrupted. One that runs may be reading a file, and Java closes the channel under it: an
+        interrupted javac leaves the server without a compiler for good.
+        """
+        deadline = time.monotonic() + STRIKE_JAVA_FOR_S
+        while self._armed and not self._landed and time.monotonic() < deadline:
+            if self._engine.waits_in_java(self._java_thread):
+                with self._lock:
+                    if self._armed:
+                        self._java_thread.interrupt()
+                return
+            time.sleep(LOOK_EVERY_S)
 
     def _strike_python(self) -> None:
         with self._lock:

@@ -15,23 +15,21 @@ import queue
 import select
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from . import front
 from .cells import Cell, CellRunner
 from .channel import Channel
-from .display import Bundle, open_figures, text_of
+from .display import Bundle, forget_figure, open_figures, text_of
 from .engine import Engine
 from .interpreter import Evaluation, Interpreter, PlainInterpreter
 from .introspection import complete, inspect_at
+from .scope import ScopeObserver, worth_telling
 from .streams import TextBuffer, install_switchboard, printable
 from .tables import Tables
 
 ABANDON_AFTER_S = 0.8
-_COLLECT_EVERY_S = 30.0
-_COLLECT_AFTER_S = 1.0
 
 
 class StdinNotImplementedError(NotImplementedError):
@@ -56,17 +54,17 @@ class RuntimeSession:
         self.channel.flush_source = self._text.flush_if_due
         self.channel.on_connected = self._connected
         self.channel.on_disconnected = self._disconnected
-        self._tables = Tables(engine.jpy)
+        self._tables = Tables(engine)
         self._interpreter: Interpreter = PlainInterpreter(namespace, session_id, own_files)
         self._runner = CellRunner(session_id, engine, self._switchboard, self._scope)
         if self._launched:
             self._runner.prepare(lambda: self._load_ipython(own_files))
+        self._scope_observer = ScopeObserver(session_id, engine, self._scope, collect=self._launched)
         self._cells: dict[str, Cell] = {}
         self._last_cell: Cell | None = None
         self._inputs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._questions: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._linger: threading.Timer | None = None
-        self._next_collect = 0.0
         self._closed = False
         self._output_reader: OutputReader | None = None
         threading.Thread(target=self._answer, name=f"dh-kernel-questions-{session_id}", daemon=True).start()
@@ -101,7 +99,9 @@ class RuntimeSession:
             handler(header)
 
     def _on_execute(self, message: dict[str, Any]) -> None:
-        cell = Cell(message["cell"], message["count"], message["silent"], self._text, self.channel.wait_for_room)
+        cell = Cell(
+            message["cell"], message["count"], message["silent"], self._text, self.channel.wait_for_room, self._drain_output
+        )
         self._cells[cell.id] = cell
         self._runner.submit(cell, lambda: self._work(cell, message), lambda outcome: self._done(cell, outcome))
 
@@ -151,24 +151,18 @@ class RuntimeSession:
             except Exception as error:
                 evaluation.error, evaluation.exception = self._interpreter.describe(error), error
         self._drain_output()
-        self._release_replaced(before)
+        self._note_changes(before)
         if evaluation.error is not None:
             return {"status": "error", **self._as_interrupt(cell, evaluation), "payload": evaluation.payload}
         return {"status": "ok", "user_expressions": expressions, "payload": evaluation.payload}
 
-    def _release_replaced(self, before: dict[str, Any]) -> None:
-        """Let go of the refreshing tables that the cell replaced: in a launched server Java is asked to collect them.
-
-        Nothing refers to them any more, so the next collection ends their updates; an idle server may not run one for hours.
-        """
-        if not self._launched or time.monotonic() < self._next_collect:
-            return
+    def _note_changes(self, before: dict[str, Any]) -> None:
+        """Let other clients see the tables and other objects that the cell bound or replaced."""
         names = self._namespace
-        if any(names.get(name) is not value and self._tables.is_refreshing(value) for name, value in before.items()):
-            self._next_collect = time.monotonic() + _COLLECT_EVERY_S
-            timer = threading.Timer(_COLLECT_AFTER_S, self._engine.collect_garbage)
-            timer.name, timer.daemon = "dh-kernel-collect", True
-            timer.start()
+        gone = [value for name, value in before.items() if names.get(name) is not value]
+        new = [value for name, value in names.items() if before.get(name) is not value]
+        if worth_telling(gone) or worth_telling(new):
+            self._scope_observer.changed(value for value in gone if self._tables.is_refreshing(value))
 
     def _show_assigned(self, cell: Cell, shown: _Shown, names: list[str], result: object = None) -> None:
         """The tables that the cell has assigned and that have not been shown yet."""
@@ -190,6 +184,7 @@ class RuntimeSession:
             self._send_table(cell, value, self._name_of(value), shown.rows, result=True)
             return
         data, metadata = self._interpreter.bundle(value)
+        forget_figure(value)
         if data:
             self._queue(cell, {"kind": "result", "cell": cell.id, "data": data, "metadata": metadata})
 
@@ -222,7 +217,7 @@ class RuntimeSession:
             outcome = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": ["KeyboardInterrupt"]}
         self._text.flush()
         self._cells.pop(cell.id, None)
-        self.channel.queue({"kind": "done", "cell": cell.id, **outcome})
+        self.channel.queue({"kind": "done", "cell": cell.id, **_clean(outcome)})
 
     def _abandon_if_stuck(self, cell: Cell) -> None:
         if cell.id not in self._cells or cell.zone is None or not cell.zone.stuck():
@@ -301,8 +296,13 @@ class RuntimeSession:
         self._text.write(cell.id if cell is not None and not cell.silent else "", f"log:{name}", text)
 
     def _drain_output(self) -> None:
-        if self._output_reader is not None:
-            self._output_reader.drain()
+        """Take what subprocesses and the like have written, so that it stands before what comes now."""
+        if self._output_reader is not None and self._output_reader.has_text():
+            cell = self._runner.current
+            if cell is None:
+                self._output_reader.drain()
+            else:
+                cell.guarded(self._output_reader.drain)
 
     # --- questions: stdin, completion
 
@@ -368,6 +368,8 @@ class RuntimeSession:
                 cell.zone.strike()
         self._runner.close()
         self._questions.put(None)
+        self._scope_observer.close()
+        self._engine.leave_to_console(self._scope)
         with contextlib.suppress(ValueError):
             self._switchboard.unowned.remove(self._take_unowned)
         if self._output_reader is not None:
@@ -402,8 +404,10 @@ class OutputReader:
         self._take = take
         self._lock = threading.Lock()
         self._closed = False
+        self._poll = select.poll()
         for fd in descriptors:
             os.set_blocking(fd, False)
+            self._poll.register(fd, select.POLLIN)
         threading.Thread(target=self._run, name="dh-kernel-output", daemon=True).start()
 
     @classmethod
@@ -411,6 +415,10 @@ class OutputReader:
         """A reader of the launcher's descriptors, if it has lent them."""
         descriptors = getattr(sys.modules.get("_dh_kernel_launcher"), "output_fds", None)
         return cls(descriptors, take) if descriptors else None
+
+    def has_text(self) -> bool:
+        """Whether there is something to take; asked before every write of a cell."""
+        return bool(self._poll.poll(0))
 
     def drain(self) -> None:
         """Take what is there now."""

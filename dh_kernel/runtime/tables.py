@@ -6,7 +6,10 @@ Neighbours: `session` (sends descriptions with the head as reference). Refuses t
 from __future__ import annotations
 
 import contextlib
+import weakref
 from typing import Any
+
+from .engine import Engine
 
 _UNCOALESCED = -(2**63)
 _AS_TEXT = ("java.time.Period", "java.time.ZonedDateTime", "org.jpy.PyObject")
@@ -15,12 +18,12 @@ _AS_TEXT = ("java.time.Period", "java.time.ZonedDateTime", "org.jpy.PyObject")
 class Tables:
     """What the runtime knows about Deephaven's table classes."""
 
-    def __init__(self, jpy: Any) -> None:
+    def __init__(self, engine: Engine) -> None:
         from deephaven.table import Table
 
         self.table_class = Table
-        self._java_table = jpy.get_type("io.deephaven.engine.table.Table")
-        self._jpy = jpy
+        self._engine, self._jpy = engine, engine.jpy
+        self._java_table = self._jpy.get_type("io.deephaven.engine.table.Table")
 
     def sample(self) -> Any:
         """A table of one row, for the kernel to try its connection with."""
@@ -71,7 +74,7 @@ class Tables:
             description["refreshing"] = bool(table.is_refreshing)
             size = int(table.size)
             description["rows"] = size if size >= 0 else None
-            return description, [self._readable(table.head(rows), description["columns"])]
+            return description, [self._head(table, rows, description["columns"])]
         except Exception as error:
             description.setdefault("refreshing", False)
             description["problem"] = f"{type(error).__name__}: {str(error)[:2000]}"
@@ -85,6 +88,14 @@ class Tables:
     def _columns(self, table: Any) -> list[tuple[str, str]]:
         columns = table.j_table.getDefinition().getColumnsArray()
         return [(str(column.getName()), str(column.getDataType().getCanonicalName())) for column in columns]
+
+    def _head(self, table: Any, rows: int, columns: list[list[str]]) -> Any:
+        """The first rows, in a scope of their own: they tick, and hold the table, only until the kernel has read them."""
+        scope = self._engine.new_scope()
+        with self._engine.inside(scope):
+            head = self._readable(table.head(rows), columns)
+        weakref.finalize(head, scope.release).atexit = False
+        return head
 
     def _readable(self, head: Any, columns: list[list[str]]) -> Any:
         """The head with columns that Arrow Flight would bend, or cannot carry, turned into text by the server."""

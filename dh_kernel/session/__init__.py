@@ -3,6 +3,8 @@
 The only package that imports pydeephaven and gRPC. It runs no event loop: what arrives is handed to callbacks on the reader's
 thread. Knows nothing of Jupyter and of processes.
 
+`Session` and `SessionOptions` bring pydeephaven, pandas and pyarrow, and are imported when first asked for.
+
     session.py   Session: open, send, resume, close
     events.py    what arrives, as frozen data
     shipping.py  the runtime as a console script
@@ -11,6 +13,8 @@ thread. Knows nothing of Jupyter and of processes.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .events import (
     Answered,
@@ -24,7 +28,9 @@ from .events import (
     StreamText,
     TableShown,
 )
-from .session import Session, SessionOptions
+
+if TYPE_CHECKING:
+    from .session import Session, SessionOptions
 
 __all__ = [
     "Answered",
@@ -40,3 +46,11 @@ __all__ = [
     "StreamText",
     "TableShown",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Session", "SessionOptions"):
+        from . import session
+
+        return getattr(session, name)
+    raise AttributeError(name)

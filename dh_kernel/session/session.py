@@ -100,10 +100,14 @@ class Session:
             frame, _ = self._outbox.frame({"kind": kind, "session": self.id, **fields}, (), (), self._inbox.last_seq)
             self._write(frame)
 
-    def consumed(self, size: int) -> None:
-        """Tell that an event's frame has been dealt with; keeps the server sending."""
+    def consumed(self, size: int, *, at_once: bool = False) -> None:
+        """Tell that an event's frame has been dealt with; keeps the server sending.
+
+        Args:
+            at_once: tell the server now, since it holds a table until then.
+        """
         with self._lock:
-            if self._inbox.consumed(size):
+            if self._inbox.consumed(size) or at_once:
                 self._write(pack({"kind": "ack", "session": self.id, "seq": 0, "ack": self._inbox.last_seq}))
 
     def _write(self, frame: bytes) -> None:
