@@ -14,7 +14,7 @@ from typing import Any
 CHANNEL_TYPE = "dh_kernel.Channel"
 PLUGIN_MODULE = "dh_kernel.plugin"
 
-_INTERRUPTED = ("InterruptedException", "CancellationException", "ClosedByInterruptException", "QueryCancelled")
+_INTERRUPTED = ("InterruptedException", "CancellationException", "KeyboardInterrupt")
 
 
 class EngineError(RuntimeError):
@@ -98,9 +98,13 @@ class Engine:
 
     @staticmethod
     def is_interruption(error: BaseException) -> bool:
-        """Whether an exception is the engine's way to say that the thread was interrupted."""
+        """Whether an exception, of a cell that was interrupted, comes from the engine: then it is what the interrupt did.
+
+        Java throws what it likes when a wait ends early: `CancellationException`, "Compilation failed", or what a
+        KeyboardInterrupt became that landed in Python code which Java had called.
+        """
         text = str(error)
-        return any(name in text for name in _INTERRUPTED)
+        return type(error).__name__ == "DHError" or "\tat " in text or any(name in text for name in _INTERRUPTED)
 
     def heap_bytes(self) -> int:
         """The server's maximum heap."""
