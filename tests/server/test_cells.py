@@ -111,7 +111,8 @@ INTERRUPTS = {
     "sleep": "import time\ntime.sleep(600)",
     "java": "import jpy\njpy.get_type('java.lang.Thread').sleep(600_000)",
     "event": "import threading\nthreading.Event().wait()",
-    "table": "from deephaven import empty_table\nempty_table(200_000_000).update('Y = Math.sin(ii)').sort_descending('Y')",
+    # A loop of operations that fit the heap: one that does not ends the server.
+    "table": "from deephaven import empty_table\nwhile True: empty_table(1_000_000).update('Y = Math.sin(ii)').sort_descending('Y')",
     "printing": "while True: print('x' * 100)",
     "await": "import asyncio\nawait asyncio.sleep(600)",
 }
