@@ -125,7 +125,7 @@ def main(kind: str) -> None:
         interpreter = IPythonInterpreter(namespace, own_files, lambda table: None, _Table)
     for line in sys.stdin:
         message = json.loads(line)
-        answer: Any = {"kind": interpreter.kind}
+        answer: Any = {"kind": kind}
         if message.get("do") == "run":
             results: list[Any] = []
             with contextlib.redirect_stdout(io.StringIO()) as printed:

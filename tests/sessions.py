@@ -20,11 +20,13 @@ from typing import Any
 from pydeephaven import Session as DeephavenSession
 
 from dh_kernel.errors import SessionLostError
-from dh_kernel.model import Endpoint
+from dh_kernel.model import Endpoint, TablePreview
 from dh_kernel.session.events import Answered, CellDone, Displayed, Event, Resulted, StreamText, TableShown
 from dh_kernel.session.session import Session, SessionOptions
 
 TIMEOUT_S = 60.0
+# pydeephaven's own thread for keeping a session alive ends with this when the server cannot be reached.
+KEEP_ALIVE_GAVE_UP = "ignore:(?s).*Failed to refresh token:pytest.PytestUnhandledThreadExceptionWarning"
 
 
 @dataclass
@@ -171,6 +173,13 @@ class Client:
         self.session.send(kind, request=request, **fields)
         self.wait(lambda: request in self.answers, f"the answer to {kind}")
         return self.answers[request]
+
+    def preview(self, table: TableShown) -> TablePreview:
+        """Read a table's rows, then let the server forget it, as the kernel does."""
+        made = self.session.preview(table)
+        self.session.release(table)
+        self.session.consumed(0, at_once=True)
+        return made
 
     def hold(self) -> None:
         """Stop telling the server that events were dealt with."""

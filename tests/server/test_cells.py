@@ -9,11 +9,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sessions import Client, Console, Kind, until
+from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, until
 
 from dh_kernel.session.events import StreamText
 
 MIB = 1 << 20
+pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
 
 
 def test_output_arrives_in_order_with_the_streams_apart(client: Client) -> None:
@@ -112,7 +113,8 @@ INTERRUPTS = {
     "java": "import jpy\njpy.get_type('java.lang.Thread').sleep(600_000)",
     "event": "import threading\nthreading.Event().wait()",
     # A loop of operations that fit the heap: one that does not ends the server.
-    "table": "from deephaven import empty_table\nwhile True: empty_table(1_000_000).update('Y = Math.sin(ii)').sort_descending('Y')",
+    "table": "from deephaven import empty_table\n"
+    "while True: empty_table(1_000_000).update('Y = Math.sin(ii)').sort_descending('Y')",
     "printing": "while True: print('x' * 100)",
     "await": "import asyncio\nawait asyncio.sleep(600)",
 }

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 from harness import Vanilla
-from sessions import Client, Console, Kind, Proxy, until
+from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, Proxy, until
 
 from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldError, SessionError, SessionLostError
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 from dh_kernel.session.session import Session, SessionOptions
 
+pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
 _FORGET = """
 import sys
 for _module in list(sys.modules.values()):
@@ -45,6 +47,21 @@ def test_a_cut_stream_loses_and_doubles_nothing(kind: Kind, proxy: Proxy) -> Non
     assert run.text() == "".join(f"line {i}\n" for i in range(300))
     assert run.result == "'reply'"
     assert client.lost == []
+    client.close()
+
+
+def test_a_break_leaves_no_thread_here(kind: Kind, proxy: Proxy) -> None:
+    """The connection that broke is given up whole: pydeephaven's keep-alive thread of it ends as well."""
+    client = through(proxy, kind)
+    timers = {thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)}
+    for _ in range(3):
+        proxy.cut()
+        assert client.value("1 + 1") == "2"
+
+    def more() -> int:
+        return len({thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)} - timers)
+
+    until(lambda: more() <= 1, "the ends of the old connections' threads", 5)
     client.close()
 
 
@@ -183,7 +200,6 @@ def test_a_closed_port() -> None:
 def test_a_server_that_is_none() -> None:
     """Something listens there, and speaks something else."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        import threading
 
         def serve() -> None:
             with contextlib.suppress(OSError):

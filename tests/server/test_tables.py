@@ -7,12 +7,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sessions import Client, Kind, until
+from sessions import KEEP_ALIVE_GAVE_UP, Client, Kind, until
 
 from dh_kernel.model import Column, TablePreview
 from dh_kernel.session.events import TableShown
 
 MIB = 1 << 20
+pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def client(kind: Kind) -> Iterator[Client]:
 
 
 def preview(client: Client, table: TableShown) -> TablePreview:
-    return client.session.preview(table)
+    return client.preview(table)
 
 
 def rows(client: Client, table: TableShown) -> list[dict[str, object]]:
