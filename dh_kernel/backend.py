@@ -150,7 +150,7 @@ class Backend:
         opened: list[Session] = []
         session = Session.open(
             endpoint,
-            SessionOptions(launched=process is not None),
+            SessionOptions(launched=process is not None, interrupt_grace_s=self.settings.interrupt_grace_s),
             lambda event, size: self._call(self._listener.on_event, session_of(opened), event, size),
             lambda error: self._call(self._on_lost, session_of(opened), error),
             opened.append,

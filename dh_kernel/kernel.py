@@ -28,7 +28,6 @@ from dh_kernel import __version__
 from dh_kernel.errors import DhKernelError
 from dh_kernel.history import History
 from dh_kernel.model import TablePreview
-from dh_kernel.runtime.streams import printable
 from dh_kernel.session import (
     Answered,
     CellDone,
@@ -153,7 +152,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def _publish_execute_input(self, code: str, parent: dict[str, Any], execution_count: int) -> None:
         """As in the base class; but a lone surrogate, which cannot be sent as UTF-8, must not end the request."""
-        super()._publish_execute_input(printable(code), parent, execution_count)
+        super()._publish_execute_input(_without_surrogates(code), parent, execution_count)
 
     async def do_execute(
         self,
@@ -178,7 +177,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._run = None
         if store_history:
             if self.history is not None:
-                self.history.store(run.count, printable(code))
+                self.history.store(run.count, _without_surrogates(code))
             self._count += 1
         return self._reply(run, done)
 
@@ -437,6 +436,11 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
 
 _GONE = "The next cell gets a fresh session; the variables of this one are gone."
+
+
+def _without_surrogates(code: str) -> str:
+    """The code as it can be sent and kept: lone surrogates, which UTF-8 does not have, spelled out."""
+    return code.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _told(error: DhKernelError) -> list[str]:

@@ -66,7 +66,7 @@ class KernelSettings(Configurable):
     start_timeout_s = Float(120.0, help="Seconds a server may take until it is ready.").tag(config=True)
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
-    interrupt_grace_s = Float(5.0, help="Seconds an interrupted cell has to end before it is abandoned.").tag(config=True)
+    interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
     debug = Bool(False, help="Log messages, calls and timings, never secrets.").tag(config=True)
 
 
@@ -107,13 +107,9 @@ class Settings:
     start_timeout_s: float = 120.0
     show_tables: bool = True
     rows: int = 10
-    interrupt_grace_s: float = 5.0
+    interrupt_grace_s: float = 1.0
     debug: bool = False
     warnings: tuple[str, ...] = ()
-
-    def server_environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """The environment for a launched server: everything but our secrets, as user code can read it there."""
-        return {name: value for name, value in environ.items() if name != KEY_VARIABLE}
 
 
 def load_settings(

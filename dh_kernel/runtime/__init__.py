@@ -23,12 +23,10 @@ def open_session(session_id: str, namespace: dict[str, Any], options: dict[str, 
 
     Args:
         namespace: the globals in which cells run.
-        options: `launched`, whether this server belongs to the kernel; `linger_s`, how long the session waits for a kernel
-            whose stream broke.
+        options: those of `dh_kernel.session.SessionOptions`, as JSON data.
     Raises:
         EngineError: the server lacks something; the text is for the user.
     """
-    from .channel import Channel
     from .engine import Engine, ensure_channel_type
     from .session import RuntimeSession
 
@@ -36,9 +34,10 @@ def open_session(session_id: str, namespace: dict[str, Any], options: dict[str, 
         _offer_public_module()
         session = _sessions.get(session_id)
         if session is None:
-            ensure_channel_type(Channel)
+            engine = Engine()
+            ensure_channel_type()
             own_files = (f"<{__name__}>", __file__.rpartition("__init__")[0], "<dh_kernel")
-            session = RuntimeSession(session_id, namespace, Engine(), own_files, options)
+            session = RuntimeSession(session_id, namespace, engine, own_files, options)
             session.on_close(lambda: _sessions.pop(session_id, None) and None)
             _sessions[session_id] = session
     return session.channel

@@ -124,8 +124,8 @@ def _version() -> str:
     return "unknown"
 
 
-def ensure_channel_type(channel_class: type) -> None:
-    """Make the server know objects of `channel_class`, once per server.
+def ensure_channel_type() -> None:
+    """Make the server know the runtime's channels, once per server.
 
     Where dh-kernel is installed on the server, its plugin did so at start-up, by the public way. On a vanilla server the
     registry of object types is reached through the script session (private: one field).
@@ -137,7 +137,7 @@ def ensure_channel_type(channel_class: type) -> None:
     if getattr(plugin, "registered", False):
         return
     try:
-        _register_privately(channel_class)
+        _register_privately()
     except Exception as error:
         raise EngineError(
             f"this server ({_version()}) does not let the kernel register its message channel: {type(error).__name__}: "
@@ -146,7 +146,7 @@ def ensure_channel_type(channel_class: type) -> None:
         ) from error
 
 
-def _register_privately(channel_class: type) -> None:
+def _register_privately() -> None:
     import jpy
     from deephaven_internal.plugin.object import ObjectTypeAdapter
 

@@ -26,7 +26,7 @@ from .engine import Engine
 
 T = TypeVar("T")
 
-STRIKE_JAVA_FOR_S = 5.0
+PRESS_ON_FOR_S = 5.0
 LOOK_EVERY_S = 0.02
 
 
@@ -104,9 +104,9 @@ class StrikeZone:
                 continue
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._landed or not self._armed:
+            return  # one strike lands once, however often it is repeated
         self._landed = True
-        if not self._armed:
-            return
         if self._depth:
             self._postponed = True
             return
@@ -122,28 +122,31 @@ class StrikeZone:
         self.interrupted = True
         self._landed = False
         self._strike_python()
-        if self._engine.runs_java(self._java_thread):
-            threading.Thread(target=self._strike_java, name="dh-kernel-interrupt", daemon=True).start()
+        threading.Thread(target=self._press_on, name="dh-kernel-interrupt", daemon=True).start()
         return True
 
-    def _strike_java(self) -> None:
-        """End a wait inside Java, so that the exception that is pending in Python can land.
+    def _press_on(self) -> None:
+        """Repeat the signal until it lands, and end a wait inside Java, so that it can.
 
-        Only a thread that waits is interrupted. One that runs may be reading a file, and Java closes the channel under it: an
-        interrupted javac leaves the server without a compiler for good.
+        A signal that comes right before a blocking call is noted by Python only when that call is over; the next one ends it.
+        In Java only a thread that waits is interrupted. One that runs may be reading a file, and Java closes the channel under
+        it: an interrupted javac leaves the server without a compiler for good.
         """
-        deadline = time.monotonic() + STRIKE_JAVA_FOR_S
+        deadline = time.monotonic() + PRESS_ON_FOR_S
+        java_struck = False
         while self._armed and not self._landed and time.monotonic() < deadline:
-            if self._engine.waits_in_java(self._java_thread):
+            if not java_struck and self._engine.waits_in_java(self._java_thread):
                 with self._lock:
                     if self._armed:
                         self._java_thread.interrupt()
-                return
+                java_struck = True
             time.sleep(LOOK_EVERY_S)
+            if self._main_thread:
+                self._strike_python()
 
     def _strike_python(self) -> None:
         with self._lock:
-            if not self._armed:
+            if not self._armed or self._landed:
                 return
             self._struck_at = self._position()
             if not self._main_thread:

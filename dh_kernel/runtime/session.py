@@ -29,8 +29,6 @@ from .scope import ScopeObserver, worth_telling
 from .streams import TextBuffer, install_switchboard, printable
 from .tables import Tables
 
-ABANDON_AFTER_S = 0.8
-
 
 class StdinNotImplementedError(NotImplementedError):
     """The front end of this cell does not answer questions. IPython has one of this name, which is used where it is loaded."""
@@ -44,8 +42,9 @@ class RuntimeSession:
     ) -> None:
         self.id = session_id
         self._engine, self._namespace = engine, namespace
-        self._linger_s = float(options.get("linger_s", 60.0))
-        self._launched = bool(options.get("launched", False))
+        self._linger_s = float(options["linger_s"])
+        self._launched = bool(options["launched"])
+        self._grace_s = float(options["interrupt_grace_s"])
         self._when_closed: Callable[[], None] = lambda: None
         self._scope = engine.new_scope()
         self._switchboard = install_switchboard()
@@ -111,7 +110,7 @@ class RuntimeSession:
             return
         if cell.zone is None or not cell.zone.strike():
             return
-        timer = threading.Timer(ABANDON_AFTER_S, self._abandon_if_stuck, (cell,))
+        timer = threading.Timer(self._grace_s, self._abandon_if_stuck, (cell,))
         timer.name, timer.daemon = "dh-kernel-abandon", True
         timer.start()
 

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import grpc
@@ -39,10 +39,14 @@ _GOODBYE_S = 2.0
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """`launched`: the server belongs to this kernel. `linger_s`: how long the server keeps a session whose stream broke."""
+    """`launched`: the server belongs to this kernel. `linger_s`: how long the server keeps a session whose stream broke.
+
+    `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned.
+    """
 
     launched: bool = False
     linger_s: float = RECONNECT_S
+    interrupt_grace_s: float = 1.0
 
 
 class Session:
@@ -170,7 +174,7 @@ class Session:
 
     def _open_stream(self, client: DeephavenSession) -> PluginClient:
         variable = f"_dh_kernel_{self.id}"
-        options = {"launched": self._options.launched, "linger_s": self._options.linger_s}
+        options = asdict(self._options)
         try:
             client.run_script(opening_script(variable, self.id, options))
         except DHError as error:

@@ -23,9 +23,11 @@ class JavaThread:
 
     def __init__(self) -> None:
         self.interrupted = 0
+        self.struck = threading.Event()
 
     def interrupt(self) -> None:
         self.interrupted += 1
+        self.struck.set()
 
 
 class FakeEngine:
@@ -34,6 +36,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.java = JavaThread()
         self.in_java = False
+        self.waiting = False
         self.cleared = 0
 
     def java_thread(self) -> JavaThread:
@@ -44,6 +47,9 @@ class FakeEngine:
 
     def runs_java(self, java_thread: Any) -> bool:
         return self.in_java
+
+    def waits_in_java(self, java_thread: Any) -> bool:
+        return self.in_java and self.waiting
 
 
 class Worker:
@@ -106,13 +112,24 @@ def test_a_busy_cell_is_struck(engine: FakeEngine) -> None:
     assert engine.java.interrupted == 0, "Java is left alone where the thread is not in it"
 
 
-def test_a_cell_in_java_is_struck_there_first_and_in_python_if_it_goes_on(engine: FakeEngine) -> None:
+def test_a_cell_that_waits_in_java_is_struck_there(engine: FakeEngine) -> None:
+    """The exception that is pending in Python lands when the wait is over."""
+    engine.in_java = engine.waiting = True
+    worker = Worker(engine, [lambda zone: engine.java.struck.wait(TIMEOUT_S)])
+    assert worker.began[0].wait(TIMEOUT_S)
+    assert worker.zones[0].strike()
+    assert worker.finish()[0] in INTERRUPTED
+    assert engine.java.interrupted == 1
+
+
+def test_a_cell_that_runs_in_java_is_not_struck_there(engine: FakeEngine) -> None:
+    """It may be reading a file, which Java would close."""
     engine.in_java = True
     worker = Worker(engine, [forever])
     assert worker.began[0].wait(TIMEOUT_S)
     assert worker.zones[0].strike()
-    assert engine.java.interrupted == 1
     assert worker.finish()[0] in INTERRUPTED
+    assert engine.java.interrupted == 0
 
 
 def test_a_cell_that_is_over_is_not_struck(engine: FakeEngine) -> None:
@@ -235,6 +252,7 @@ class Engine:
     def java_thread(self): return self.java
     def clear_interrupted(self): pass
     def runs_java(self, thread): return False
+    def waits_in_java(self, thread): return False
 signal.signal(signal.SIGINT, before := lambda number, frame: print("handler of the process"))
 def striking(work, waits_itself=False):
     zone = StrikeZone(Engine(), main_thread=True)
