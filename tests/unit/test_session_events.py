@@ -40,7 +40,8 @@ READY = {"deephaven": "42.7", "python": "3.11.2", "pid": 7, "heap_bytes": 1, "re
 @pytest.mark.parametrize(
     ("header", "event"),
     [
-        ({"kind": "stream", "cell": "c", "name": "stderr", "text": "x"}, StreamText("c", "stderr", "x")),
+        ({"kind": "stream", "cell": "c", "name": "stderr", "text": "x", "log": False}, StreamText("c", "stderr", "x")),
+        ({"kind": "stream", "cell": "c", "name": "stdout", "text": "x", "log": True}, StreamText("c", "stdout", "x", True)),
         (
             {"kind": "display", "cell": "c", "data": {"a": 1}, "metadata": {}, "update": False},
             Displayed("c", {"a": 1}, {}, None, False),
