@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
@@ -106,7 +107,10 @@ class StrikeZone:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._landed or not self._armed:
             return  # one strike lands once, however often it is repeated
-        self._landed = True
+        if _would_be_ignored(frame):
+            return
+        # Python code that Java has called: what it raises may end the Java call, or vanish there. Then the next one must come.
+        self._landed = not self._engine.runs_java(self._java_thread)
         if self._depth:
             self._postponed = True
             return
@@ -169,6 +173,15 @@ class StrikeZone:
     def _position(self) -> tuple[int, int]:
         frame = sys._current_frames().get(self._ident)
         return (id(frame), frame.f_lasti) if frame is not None else (0, 0)
+
+
+def _would_be_ignored(frame: FrameType | None) -> bool:
+    """Whether Python only reports what is raised here: in a finalizer, or in the callback of a weak reference."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename == weakref.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _set_async_exception(ident: int, exception: type[BaseException] | None) -> None:
