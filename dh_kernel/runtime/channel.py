@@ -44,7 +44,8 @@ class Channel:
         self._pending_bytes = 0
         self._resend: deque[tuple[bytes, Sequence[Any]]] = deque()
         self._connection: Any = None
-        self._generation = 0
+        self._generation = self._broken_generation = 0
+        self._resumed = False
         self._ack_due = False
         self._poked = False
         self._closed = False
@@ -60,7 +61,18 @@ class Channel:
             self._connection = None  # nothing is sent before the kernel has said what it has
             receiver = _Receiver(self, connection, self._generation)
         # The client's fetch waits for one message; it also tells the kernel which protocol speaks here.
-        connection.on_data(pack({"kind": "hello", "session": self.session_id, "seq": 0, "ack": self._inbox.last_seq}), [])
+        connection.on_data(
+            pack(
+                {
+                    "kind": "hello",
+                    "session": self.session_id,
+                    "fresh": not self._resumed,
+                    "seq": 0,
+                    "ack": self._inbox.last_seq,
+                }
+            ),
+            [],
+        )
         return receiver
 
     def queue(
@@ -105,6 +117,7 @@ class Channel:
                 return
             self._outbox.acknowledge(header.get("ack", 0))
             if header["kind"] == "resume":
+                self._resumed = True
                 self._resend = deque(self._outbox.unacknowledged())
                 self._connection = connection
             elif header["seq"]:
@@ -118,8 +131,9 @@ class Channel:
 
     def disconnected(self, generation: int) -> None:
         with self._mutex:
-            if generation != self._generation:
-                return
+            if generation < self._generation or generation == self._broken_generation:
+                return  # told already, or long replaced
+            self._broken_generation = generation
             self._connection = None
             self._changed.notify_all()
         self.on_disconnected()
@@ -148,8 +162,11 @@ class Channel:
     _wait_s: float | None = None
 
     def flush_source_due(self) -> None:
-        """Let the source of output hand over what is due; it answers in how many seconds it wants to be asked again."""
-        self._wait_s = self.flush_source()
+        """Let the source of output hand over what is due; it answers in how many seconds it wants to be asked again.
+
+        Not while too much is queued: then the text stays at its source, which makes those wait who write it.
+        """
+        self._wait_s = self.flush_source() if self._pending_bytes <= PENDING_BYTES else None
 
     def _next(self) -> tuple[bytes, Sequence[Any]] | None:
         if self._connection is None:

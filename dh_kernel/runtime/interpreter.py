@@ -25,6 +25,7 @@ _HELP = re.compile(r"^\s*(\?{1,2})?\s*([A-Za-z_][\w.]*)\s*(\?{1,2})?\s*$")
 _QUIT = {"exit", "quit", "exit()", "quit()"}
 _TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _MAGIC = re.compile(r"^\s*(%{1,2}|!)\s*(\w*)")
+_BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, ast.IfExp, ast.BoolOp)
 _HARMLESS_MAGICS = {"config", "matplotlib", "autosave", "load_ext", "reload_ext"}
 
 
@@ -42,8 +43,8 @@ class Interpreter(Protocol):
     """Whatever runs cells: the plain wrapper, or IPython's shell."""
 
     @property
-    def names(self) -> list[str]:
-        """The names that the running cell binds at its top level."""
+    def names(self) -> dict[str, bool]:
+        """The names that the running cell binds at its top level, as `bound_names` tells them."""
 
     def run(self, code: str, count: int, *, silent: bool, store: bool, on_result: Callable[[object], None]) -> Evaluation:
         """Run one cell."""
@@ -63,14 +64,14 @@ class PlainInterpreter:
 
     def __init__(self, namespace: dict[str, Any], session_id: str, own_files: tuple[str, ...]) -> None:
         self.namespace = namespace
-        self._names: list[str] = []
+        self._names: dict[str, bool] = {}
         self._session_id, self._own_files = session_id, own_files
         self._future_flags = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
-    def names(self) -> list[str]:
-        """The names that the running cell binds at its top level."""
+    def names(self) -> dict[str, bool]:
+        """The names that the running cell binds at its top level, as `bound_names` tells them."""
         return self._names
 
     def run(self, code: str, count: int, *, silent: bool, store: bool, on_result: Callable[[object], None]) -> Evaluation:
@@ -79,7 +80,7 @@ class PlainInterpreter:
         Args:
             on_result: called with the trailing expression's value unless it is None, hushed by `;`, or the cell is silent.
         """
-        self._names = []
+        self._names = {}
         if code.strip() in _QUIT:
             return Evaluation(payload=[{"source": "ask_exit", "keepkernel": False}])
         if (page := self._help(code)) is not None:
@@ -97,7 +98,7 @@ class PlainInterpreter:
         except BaseException as error:
             evaluation.error = self.describe(error)
             evaluation.exception = error
-        evaluation.assigned = self._names
+        evaluation.assigned = list(self._names)
         return evaluation
 
     def describe(self, error: BaseException) -> dict[str, Any]:
@@ -124,7 +125,7 @@ class PlainInterpreter:
     def _run_module(self, source: str, file_name: str) -> object:
         """Run the statements; the value of the trailing expression, None if there is none."""
         tree = compile(source, file_name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
-        self._names = assigned_names(tree)
+        self._names = bound_names(tree)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         if tree.body:
             self._execute(compile(tree, file_name, "exec", self._flags, dont_inherit=True))
@@ -166,19 +167,22 @@ class PlainInterpreter:
 
 def assigned_names(tree: ast.Module) -> list[str]:
     """The names that a cell binds at its top level, in the order of their last binding, loops and `with` blocks included."""
-    names: list[str] = []
+    return list(bound_names(tree))
+
+
+def bound_names(tree: ast.Module) -> dict[str, bool]:
+    """As `assigned_names`; True for a name that is bound whenever the cell runs to its end, False for one in a branch."""
+    names: dict[str, bool] = {}
     nested = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
-    def visit(node: ast.AST) -> None:
+    def visit(node: ast.AST, surely: bool) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-                if child.id in names:
-                    names.remove(child.id)
-                names.append(child.id)
+                names[child.id] = names.pop(child.id, False) or surely
             elif not isinstance(child, (*nested, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-                visit(child)
+                visit(child, surely and not isinstance(child, _BRANCHES))
 
-    visit(tree)
+    visit(tree, True)
     return names
 
 

@@ -11,10 +11,14 @@ import contextlib
 import inspect
 import keyword
 import re
+import reprlib
 from typing import Any
 
-_NAME_AT_CURSOR = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)$")
-_PARTIAL = re.compile(r"((?:[A-Za-z_]\w*\.)*)([A-Za-z_]\w*)?$")
+_NAME_AT_CURSOR = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)$")
+_PARTIAL = re.compile(r"((?:[^\W\d]\w*\.)*)([^\W\d]\w*)?$")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 1000
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxdict = 50
 _MISSING = object()
 
 
@@ -26,7 +30,9 @@ def complete(namespace: dict[str, Any], code: str, cursor: int) -> dict[str, Any
     before = code[:cursor]
     match = _PARTIAL.search(before)
     path, partial = (match[1].rstrip("."), match[2] or "") if match else ("", "")
-    if path or partial or not before.strip():
+    if match and match.start() and before[match.start() - 1] in ".)]}\"'" and not path:
+        matches = []  # an attribute of what would have to be computed first
+    elif path or partial or not before.strip():
         found = _attributes(namespace, path) if path else _names(namespace)
         matches = sorted({name for name in found if name.startswith(partial)}, key=_private_last)
         if not partial and path:
@@ -69,16 +75,16 @@ def inspect_name(namespace: dict[str, Any], dotted: str, *, detailed: bool) -> s
         lines.append(f"Signature: {dotted}{signature}")
     lines.append(f"Type:      {type(value).__module__}.{type(value).__qualname__}")
     if not callable(value) and isinstance(value, (str, bytes, int, float, complex, bool, type(None), list, dict, tuple, set)):
-        lines.append(f"Value:     {repr(value)[:1000]}")
+        lines.append(f"Value:     {_SHORT.repr(value)[:1000]}")
     with contextlib.suppress(Exception):
-        documentation = inspect.getdoc(value)
+        documentation = inspect.getdoc(value if _is_code(value) else type(value))
         if documentation:
             lines.append("Docstring:\n" + documentation)
     if detailed:
         with contextlib.suppress(Exception):
             lines.append("Source:\n" + inspect.getsource(value))
     with contextlib.suppress(Exception):
-        lines.append(f"File:      {inspect.getfile(value)}")
+        lines.append(f"File:      {inspect.getfile(value if _is_code(value) else type(value))}")
     return "\n".join(lines)
 
 
@@ -125,8 +131,13 @@ def _attribute(value: Any, name: str) -> Any:
     return found
 
 
+def _is_code(value: Any) -> bool:
+    """Whether looking at its attributes runs nothing of the user's: an instance may have a `__getattr__`."""
+    return inspect.isroutine(value) or isinstance(value, type) or inspect.ismodule(value)
+
+
 def _signature(value: Any) -> str | None:
-    if not callable(value):
+    if not _is_code(value) or inspect.ismodule(value):
         return None
     try:
         return str(inspect.signature(value))

@@ -20,7 +20,7 @@ from traitlets import Type
 from traitlets.config import Config
 
 from . import front
-from .interpreter import Evaluation, assigned_names
+from .interpreter import Evaluation, bound_names
 from .tracebacks import safe_text, without_own_frames
 
 
@@ -61,6 +61,11 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
         super().init_hooks()
         self.set_hook("show_in_pager", page.as_hook(payloadpage.page), 99)
 
+    def enable_gui(self, gui: Any = None) -> None:
+        """`%matplotlib inline` asks for no event loop, and there is no other to give."""
+        if gui not in (None, "inline", "agg"):
+            print(f"The event loop of {gui!r} cannot run in a server; figures are shown inline.", file=sys.stderr)
+
     def ask_exit(self) -> None:
         """`exit` asks the front end to end the kernel, as in ipykernel."""
         self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": self.keepkernel_on_exit})
@@ -71,7 +76,7 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
         self.payload_manager.write_payload({"source": "set_next_input", "text": s, "replace": replace})
 
     def transform_ast(self, node: Any) -> Any:
-        self.names = assigned_names(node)
+        self.names = bound_names(node)
         return super().transform_ast(node)
 
     def _get_exc_info(self, exc_tuple: Any = None) -> Any:
@@ -111,7 +116,7 @@ class IPythonInterpreter:
     def run(self, code: str, count: int, *, silent: bool, store: bool, on_result: Callable[[object], None]) -> Evaluation:
         """Run one cell. A failing cell is a result."""
         shell = self._shell
-        shell.execution_count, shell.names, shell.shown_traceback = count, [], None
+        shell.execution_count, shell.names, shell.shown_traceback = count, {}, None
         shell.payload_manager.clear_payload()
         shell.displayhook.on_result = None if silent else on_result
         result = shell.run_cell(code, store_history=store, silent=silent)
@@ -122,9 +127,9 @@ class IPythonInterpreter:
         return evaluation
 
     @property
-    def names(self) -> list[str]:
-        """The names that the running cell binds at its top level."""
-        return list(self._shell.names)
+    def names(self) -> dict[str, bool]:
+        """The names that the running cell binds at its top level, as `bound_names` tells them."""
+        return dict(self._shell.names)
 
     def describe(self, error: BaseException) -> dict[str, Any]:
         """An exception as Jupyter's `ename`, `evalue`, `traceback`."""

@@ -21,6 +21,7 @@ _PLAIN_TYPES = frozenset(
     {bool, int, float, complex, str, bytes, list, tuple, dict, set, type(None), type, types.FunctionType, types.ModuleType}
     | {types.BuiltinFunctionType, types.MethodType}
 )
+_LOOK_EVERY_S = 1.0
 _COLLECT_AFTER_S = (1.0, 3.0, 10.0)
 
 
@@ -59,10 +60,15 @@ class ScopeObserver:
 
     def _run(self) -> None:
         while not self._closed:
-            self._wake.wait(max(0.0, self._collect_at[0] - time.monotonic()) if self._collect_at else None)
+            self._wake.wait(self._until_next())
             self._wake.clear()
             with contextlib.suppress(Exception):  # a thread's edge; the next change tries again
                 self._step()
+
+    def _until_next(self) -> float | None:
+        if self._collect_at:
+            return max(0.0, self._collect_at[0] - time.monotonic())
+        return _LOOK_EVERY_S if self._replaced else None
 
     def _step(self) -> None:
         if self._changed:
@@ -72,7 +78,7 @@ class ScopeObserver:
                 self._replaced.append(self._arrived.get())
             if self._collect and self._replaced and not self._collect_at:
                 self._collect_at = [time.monotonic() + delay_s for delay_s in _COLLECT_AFTER_S]
-        elif self._collect_at:
+        elif self._collect_at and self._collect_at[0] <= time.monotonic():
             del self._collect_at[0]
             # Java's view of the console holds a replaced variable until a collection; on an idle server that may be hours.
             self._engine.collect_garbage()

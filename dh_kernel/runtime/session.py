@@ -28,6 +28,7 @@ from .introspection import complete, inspect_at
 from .scope import ScopeObserver, worth_telling
 from .streams import TextBuffer, install_switchboard, printable
 from .tables import Tables
+from .tracebacks import format_error, safe_text
 
 
 class StdinNotImplementedError(NotImplementedError):
@@ -54,6 +55,7 @@ class RuntimeSession:
         self.channel.on_connected = self._connected
         self.channel.on_disconnected = self._disconnected
         self._tables = Tables(engine)
+        self._own_files = own_files
         self._interpreter: Interpreter = PlainInterpreter(namespace, session_id, own_files)
         self._runner = CellRunner(session_id, engine, self._switchboard, self._scope)
         if self._launched:
@@ -131,6 +133,16 @@ class RuntimeSession:
     # --- a cell, on its thread
 
     def _work(self, cell: Cell, message: dict[str, Any]) -> dict[str, Any]:
+        """Run a cell; its outcome. Whatever goes wrong, there is one."""
+        try:
+            return self._evaluate(cell, message)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # such as a RecursionError of IPython's own, on deeply nested source
+            traceback = format_error(error, self._own_files)
+            return {"status": "error", "ename": type(error).__name__, "evalue": safe_text(error), "traceback": traceback}
+
+    def _evaluate(self, cell: Cell, message: dict[str, Any]) -> dict[str, Any]:
         self._last_cell = cell
         before = dict(self._namespace)
         front.enter(self, cell, message["allow_stdin"])
@@ -144,7 +156,7 @@ class RuntimeSession:
         )
         if evaluation.error is None:
             try:
-                self._show_assigned(cell, shown, evaluation.assigned)
+                self._show_assigned(cell, shown)
                 self._show_figures(cell)
                 expressions = self._interpreter.expressions(message["user_expressions"])
             except Exception as error:
@@ -163,11 +175,11 @@ class RuntimeSession:
         if worth_telling(gone) or worth_telling(new):
             self._scope_observer.changed(value for value in gone if self._tables.is_refreshing(value))
 
-    def _show_assigned(self, cell: Cell, shown: _Shown, names: list[str], result: object = None) -> None:
+    def _show_assigned(self, cell: Cell, shown: _Shown, result: object = None) -> None:
         """The tables that the cell has assigned and that have not been shown yet."""
         if not shown.tables:
             return
-        for name, table in self._tables.assigned(shown.before, self._namespace, names):
+        for name, table in self._tables.assigned(shown.before, self._namespace, self._interpreter.names):
             if table is not result and shown.first_time(table):
                 self._send_table(cell, table, name, shown.rows, result=False)
 
@@ -177,7 +189,7 @@ class RuntimeSession:
 
     def _show_result(self, cell: Cell, shown: _Shown, value: object) -> None:
         """The trailing expression's value, behind the assigned tables; a table that is both shows once."""
-        self._show_assigned(cell, shown, self._interpreter.names, value)
+        self._show_assigned(cell, shown, value)
         if self._tables.as_table(value) is not None:
             shown.first_time(value)
             self._send_table(cell, value, self._name_of(value), shown.rows, result=True)

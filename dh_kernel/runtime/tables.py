@@ -46,15 +46,18 @@ class Tables:
         """Whether the value is a table that ticks."""
         return isinstance(value, self.table_class) and bool(value.is_refreshing)
 
-    def assigned(self, before: dict[str, Any], namespace: dict[str, Any], names: list[str]) -> list[tuple[str, object]]:
+    def assigned(self, before: dict[str, Any], namespace: dict[str, Any], names: dict[str, bool]) -> list[tuple[str, object]]:
         """The tables that a cell bound to names, in the order of assignment as far as the source tells it.
 
         Found by comparing the namespace, so that those bound through `globals()`, `exec` or a function's `global` are there
         too. Names with a leading underscore are private.
+
+        Args:
+            names: those that the source binds, in order; True for those that it binds in any case, which count also where they
+                hold what they held before.
         """
-        changed = [name for name, value in namespace.items() if before.get(name, _NEVER) is not value]
-        order = [name for name in names if name in namespace]
-        order += [name for name in changed if name not in set(order)]
+        changed = {name: True for name, value in namespace.items() if before.get(name, _NEVER) is not value}
+        order = {name: True for name, surely in names.items() if name in changed or (surely and name in namespace)} | changed
         return [
             (name, namespace[name])
             for name in order

@@ -10,6 +10,7 @@ import re
 import traceback
 from types import TracebackType
 
+_FILE = re.compile(r"<(Cell In\[\d+\])(?: \w+)?>")
 _FRAME = re.compile(r'File "<(Cell In\[\d+\])(?: \w+)?>", line (\d+)(?:, in <module>)?')
 
 
@@ -41,7 +42,7 @@ def format_error(error: BaseException, own_files: tuple[str, ...]) -> list[str]:
 def safe_text(error: BaseException) -> str:
     """`str` of an exception, also if that raises."""
     try:
-        return str(error)
+        return _FILE.sub(r"\1", str(error))
     except Exception as failure:
         return f"<str() of the {type(error).__name__} raised {type(failure).__name__}>"
 

@@ -49,9 +49,12 @@ def unpack(payload: bytes | memoryview) -> tuple[dict[str, Any], list[bytes]]:
     except ValueError as error:
         raise WireError(f"the header of a frame of {len(data)} bytes is not JSON") from error
     buffers = []
-    for length in header.pop("buffers"):
-        buffers.append(data[end : end + length])
-        end += length
+    try:
+        for length in header.pop("buffers"):
+            buffers.append(data[end : end + length])
+            end += length
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WireError("the header of a frame does not tell the lengths of its buffers") from error
     if end != len(data):
         raise WireError(f"a frame of {len(data)} bytes should have {end}")
     return header, buffers

@@ -40,6 +40,7 @@ def connect(endpoint: Endpoint) -> DeephavenSession:
             port=endpoint.port,
             auth_type=endpoint.auth_type,
             auth_token=endpoint.auth_token,
+            never_timeout=False,
             client_opts=list(CLIENT_OPTIONS),
         )
     except (DHError, grpc.RpcError) as error:

@@ -33,6 +33,7 @@ from .previews import HeadReader
 from .shipping import closing_script, opening_script
 
 RECONNECT_S = 60.0
+REFRESH_EVERY_S = 30.0
 _RETRY_S = 0.5
 _GOODBYE_S = 2.0
 
@@ -75,6 +76,7 @@ class Session:
         session._connect()
         on_made(session)
         session._reader.start()
+        session._refresher.start()
         return session
 
     def __init__(
@@ -94,7 +96,9 @@ class Session:
         self._stream: PluginClient | None = None
         self._sample: Any = None
         self._closed = False
+        self._ended = threading.Event()
         self._reader = threading.Thread(target=self._read, name="dh-kernel-reader", daemon=True)
+        self._refresher = threading.Thread(target=self._refresh, name="dh-kernel-refresh", daemon=True)
 
     # --- sending
 
@@ -159,6 +163,13 @@ class Session:
         except (DHError, grpc.RpcError, WireError, StopIteration) as error:
             _close_quietly(client)
             raise translated(error, self.endpoint) from None
+        if hello["fresh"] and self._client is not None:
+            stream.req_stream.close()
+            _close_quietly(client)
+            raise SessionLostError(
+                f"the server at {self.endpoint.address} no longer knows the session: it was restarted, or the connection was "
+                "broken for too long"
+            )
         with self._lock:
             former_client, former_heads = self._client, self._heads
             self._client, self._stream = client, stream
@@ -227,6 +238,14 @@ class Session:
                 self._on_event(event, len(payload))
         raise StopIteration
 
+    def _refresh(self) -> None:
+        """Keep the server's session from expiring. pydeephaven would by itself, with a thread that outlives a broken one."""
+        while not self._ended.wait(REFRESH_EVERY_S):
+            client = self._client
+            if client is not None:
+                with contextlib.suppress(DHError, grpc.RpcError, ValueError):
+                    client.is_alive  # noqa: B018 - the property asks the server, which renews the token
+
     def _reconnect(self, cause: BaseException) -> bool:
         with self._lock:
             self._stream = None
@@ -236,11 +255,15 @@ class Session:
             try:
                 self._connect()
                 return True
+            except SessionLostError as error:
+                failure = error
+                break
             except SessionError as error:
                 failure = error
                 time.sleep(_RETRY_S)
         if not self._closed:
-            self._on_lost(SessionLostError(f"the connection to {self.endpoint.address} is lost: {_first_lines(failure)}"))
+            lost = SessionLostError(f"the connection to {self.endpoint.address} is lost: {_first_lines(failure)}")
+            self._on_lost(failure if isinstance(failure, SessionLostError) else lost)
         return False
 
     _give_up: Callable[[], bool] | None = None
@@ -265,6 +288,7 @@ class Session:
         if say_goodbye and self._stream is not None:
             self.send("close")
         self._closed = True
+        self._ended.set()
         with self._lock:
             stream, self._stream = self._stream, None
             client, heads = self._client, self._heads
@@ -274,8 +298,8 @@ class Session:
                 self._reader.join(_GOODBYE_S)  # the server ends the stream when it has taken in what was sent
         if heads is not None:
             heads.close()
-        if client is not None and say_goodbye:
-            _close_quietly(client)
+        if client is not None:
+            _close_quietly(client, tell=say_goodbye)
 
 
 def _release(reference: Any) -> None:
@@ -284,9 +308,13 @@ def _release(reference: Any) -> None:
             reference.close()
 
 
-def _close_quietly(client: DeephavenSession) -> None:
+def _close_quietly(client: DeephavenSession, *, tell: bool = True) -> None:
     with contextlib.suppress(DHError, grpc.RpcError, ValueError):
-        client.close()
+        if tell:
+            client.close()
+    if client.grpc_channel is not None:  # pydeephaven leaves it open where the server cannot be told
+        client.grpc_channel.close()
+    client.is_connected = False
 
 
 def _first_lines(error: BaseException, most: int = 5) -> str:
