@@ -82,7 +82,7 @@ def inspect_name(namespace: dict[str, Any], dotted: str, *, detailed: bool) -> s
             lines.append("Docstring:\n" + documentation)
     if detailed:
         with contextlib.suppress(Exception):
-            lines.append("Source:\n" + inspect.getsource(value))
+            lines.append("Source:\n" + inspect.getsource(value if _is_code(value) else type(value)))
     with contextlib.suppress(Exception):
         lines.append(f"File:      {inspect.getfile(value if _is_code(value) else type(value))}")
     return "\n".join(lines)

@@ -119,7 +119,10 @@ class IPythonInterpreter:
         shell.execution_count, shell.names, shell.shown_traceback = count, {}, None
         shell.payload_manager.clear_payload()
         shell.displayhook.on_result = None if silent else on_result
-        result = shell.run_cell(code, store_history=store, silent=silent)
+        try:
+            result = shell.run_cell(code, store_history=store, silent=silent)
+        except Exception as failure:  # IPython's own, such as a RecursionError on source that is nested very deep
+            return Evaluation(assigned=list(shell.names), exception=failure, error=self.describe(failure))
         evaluation = Evaluation(assigned=list(shell.names), payload=shell.payload_manager.read_payload())
         error = result.error_before_exec or result.error_in_exec if result is not None else None
         if error is not None:
