@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 MIB = 1 << 20
 GIB = 1 << 30
 SMALLEST_HEAP = GIB
+INITIAL_HEAP = 512 * MIB
 COMFORTABLE_HEAP = 4 * GIB
 LARGEST_HEAP = 31 * GIB  # from 32 GiB on a JVM loses compressed pointers: more heap holds fewer objects
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -47,6 +48,15 @@ def heap_for(memory: int | None) -> int:
         return COMFORTABLE_HEAP
     wanted = max(min(memory // 2, COMFORTABLE_HEAP), memory // 4)
     return min(max(wanted, SMALLEST_HEAP), LARGEST_HEAP)
+
+
+def initial_heap(heap: str) -> list[str]:
+    """The option for a heap that begins with 512 MB, or with all of a smaller one; none for a size that is not understood."""
+    unit = {"k": 1 << 10, "m": MIB, "g": GIB, "t": 1 << 40}.get(heap[-1:].lower())
+    number = heap[:-1] if unit else heap
+    if not number.isdecimal():
+        return []
+    return [f"-Xms{min(int(number) * (unit or 1), INITIAL_HEAP)}"]
 
 
 def memory_bytes() -> int | None:

@@ -33,7 +33,7 @@ from . import workdir
 from .death import telling
 from .guardian import Guardian
 from .java import OLDEST, Java, find_java
-from .options import LaunchOptions
+from .options import LaunchOptions, initial_heap
 from .output import LogTail, OutputCallback, PosixReader, WindowsReader
 
 POSIX = os.name == "posix"
@@ -315,6 +315,12 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
         f"-Xmx{options.heap}",
         "-XX:+DisableAttachMechanism",  # with -Xrs, which Deephaven sets, it leaves a socket in /tmp
         "-XX:+ExplicitGCInvokesConcurrent",  # the runtime asks for collections; they must not stop the tables
+        # A start is short of processors, not of speed: the optimizing compiler waits until code has run three times as often as
+        # by default, and the heap begins large enough (below) for the start to need few collections.
+        "-XX:Tier4InvocationThreshold=20000",
+        "-XX:Tier4MinInvocationThreshold=4000",
+        "-XX:Tier4CompileThreshold=40000",
+        "-XX:Tier4BackEdgeThreshold=120000",
         "-XX:-UsePerfData",  # else a file in /tmp, whatever java.io.tmpdir says
         f"-XX:ErrorFile={os.path.join(folder, 'hs_err.log')}",
         f"-Djava.io.tmpdir={folder}",
@@ -327,6 +333,8 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
         args.append("-XX:+IgnoreUnrecognizedVMOptions")  # Deephaven's own options are for Java 17, newer ones lack some
     if java.version >= 24:  # silence, on the server's stderr, what users cannot change
         args += ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
+    if not any(argument.startswith(("-Xm", "-XX:MaxHeapSize", "-XX:InitialHeapSize")) for argument in options.jvm_args):
+        args += initial_heap(options.heap)
     return [*args, *options.jvm_args]
 
 
