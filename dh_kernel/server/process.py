@@ -315,7 +315,7 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
         f"-Xmx{options.heap}",
         "-XX:+DisableAttachMechanism",  # with -Xrs, which Deephaven sets, it leaves a socket in /tmp
         "-XX:+ExplicitGCInvokesConcurrent",  # the runtime asks for collections; they must not stop the tables
-        # A start is short of processors, not of speed: the optimizing compiler waits until code has run three times as often as
+        # A start is short of processors, not of speed: the optimizing compiler waits until code has run thrice as often as
         # by default, and the heap begins large enough (below) for the start to need few collections.
         "-XX:Tier4InvocationThreshold=20000",
         "-XX:Tier4MinInvocationThreshold=4000",
