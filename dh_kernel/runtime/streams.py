@@ -162,6 +162,8 @@ class TextBuffer:
 
     def write(self, cell_id: str, name: str, text: str) -> bool:
         """Add text; True when so much has come together that the writer had better flush."""
+        if not text:
+            return False
         with self._lock:
             first = not self._parts
             if self._parts and self._parts[-1][0] == cell_id and self._parts[-1][1] == name:
