@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Kind, until
+from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, until
 
 from dh_kernel.model import Column, TablePreview
 from dh_kernel.session.events import TableShown
@@ -26,6 +29,27 @@ def client(kind: Kind) -> Iterator[Client]:
     yield made
     made.run("for _n in [n for n, v in globals().items() if n.startswith('tt_')]: del globals()[_n]")
     made.close()
+
+
+def test_other_clients_are_told_of_a_new_table(client: Client, console: Console, fresh: str) -> None:
+    """The list that the web UI subscribes to has it, though no console script ran."""
+    changes = console.session.app_service.list_fields()
+    told: set[str] = set()
+    next(changes)
+
+    def listen() -> None:
+        with contextlib.suppress(grpc.RpcError):  # cancelled at the end
+            for change in changes:
+                told.update(field.field_name for field in change.created)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    try:
+        client.ok(f"tt_{fresh} = et()")
+        until(lambda: f"tt_{fresh}" in told, "the new table's name in the list of fields")
+    finally:
+        changes.cancel()
+        listener.join()
 
 
 def preview(client: Client, table: TableShown) -> TablePreview:
