@@ -67,7 +67,7 @@ class KernelSettings(Configurable):
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
-    debug = Bool(False, help="Log messages, calls and timings, never secrets.").tag(config=True)
+    debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
 
 VARIABLES: Mapping[str, str] = {

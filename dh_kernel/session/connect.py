@@ -59,7 +59,7 @@ def translated(error: BaseException, endpoint: Endpoint) -> SessionError:
     if code == grpc.StatusCode.UNIMPLEMENTED:
         return ServerTooOldError(
             f"the server at {endpoint.address} lacks a service that the kernel needs ({details}). Next step: use Deephaven "
-            "0.35 or newer, or a console that is not disabled."
+            "42, which the kernel is tested with, or enable the server's console."
         )
     return ConnectError(
         f"no Deephaven server answers at {endpoint.address}: {details or error}. Next step: check that it runs and that "

@@ -204,7 +204,7 @@ class Session:
         lines = [line for line in text.splitlines() if line.strip()]
         return ServerTooOldError(
             f"the server at {self.endpoint.address} could not load the kernel's runtime: {lines[0] if lines else text}"
-            f"{' … ' + lines[-1] if len(lines) > 1 else ''}. It needs Python 3.10 or newer and Deephaven 0.35 or newer."
+            f"{' … ' + lines[-1] if len(lines) > 1 else ''}. It is tested with Python 3.11 and Deephaven 42."
         )
 
     # --- the reader thread
