@@ -5,7 +5,10 @@ Neighbours: `__main__` (starts it), `kernel`, `backend`, `history`. Refuses to k
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import signal
 import sys
 from typing import Any, ClassVar
 
@@ -54,7 +57,9 @@ class DeephavenKernelApp(IPKernelApp):  # type: ignore[misc]
         self.kernel.history = History(os.path.join(self.profile_dir.location, "history.sqlite"))
 
         async def begin() -> None:
-            self.kernel.backend = Backend(settings, problem, first, self.kernel)
+            self.kernel.connect_backend(Backend(settings, problem, first, self.kernel))
+            with contextlib.suppress(NotImplementedError, RuntimeError):  # Windows interrupts by messages only
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self.kernel.interrupt)
 
         IOLoop.current().add_callback(begin)
         self.start()

@@ -1,11 +1,11 @@
 """Jupyter messages to session calls and back: the kernel that front ends talk to.
 
-Neighbours: `backend` (the server), `render` (previews to MIME bundles), `history`. With `app` the only importer of ipykernel.
-Refuses to know gRPC, processes, and how cells run.
+Neighbours: `runs` (requests under way), `publishing` (their output), `asking` (stdin), `backend` (the server), `history`. With
+`app` the only importer of ipykernel. Refuses to know gRPC, processes, and how cells run.
 
-Every handler runs on the main thread's event loop and never blocks it, except those of the control channel, which ipykernel
-runs on a thread of its own: `interrupt_request`. A cell's life here: its request waits for a session, is sent, and then one
-coroutine publishes the cell's events in order until the one that says it is done. Events of a cell that is over (threads,
+Every handler runs on the main thread's event loop and never blocks it, also those of subshells; except those of the control
+channel, which ipykernel runs on a thread of its own. A cell's life here: its request waits for a session, is sent, and then
+one coroutine publishes the cell's events in order until the one that says it is done. Events of a cell that is over (threads,
 listeners) are published with its parent all the same.
 """
 
@@ -15,11 +15,8 @@ import asyncio
 import contextlib
 import platform
 import threading
-from collections import OrderedDict
 from typing import Any, ClassVar
 
-import zmq
-import zmq.asyncio
 from ipykernel.jsonutil import json_clean
 from ipykernel.kernelbase import Kernel
 from traitlets import Instance
@@ -27,25 +24,15 @@ from traitlets import Instance
 from dh_kernel import __version__
 from dh_kernel.errors import DhKernelError
 from dh_kernel.history import History
-from dh_kernel.model import TablePreview
-from dh_kernel.session import (
-    Answered,
-    CellDone,
-    Cleared,
-    Displayed,
-    Event,
-    InputAsked,
-    Resulted,
-    ServerInfo,
-    StreamText,
-    TableShown,
-)
+from dh_kernel.session import Answered, CellDone, Event, InputAsked, ServerInfo, StreamText, TableShown
 
+from .asking import Asker
 from .backend import Backend
+from .publishing import Publisher
+from .runs import Run, Runs, interrupted
 
 NOTE_AFTER_S = 1.0
 QUESTION_TIMEOUT_S = 2.0
-_REMEMBERED_CELLS = 1000
 _QUESTIONS = frozenset(
     {
         "complete_request",
@@ -56,21 +43,7 @@ _QUESTIONS = frozenset(
         "comm_info_request",
     }
 )
-
-
-class CellRun:
-    """One execute request on its way through the kernel."""
-
-    def __init__(self, cell_id: str, parent: dict[str, Any], ident: Any, count: int) -> None:
-        self.id, self.ident, self.count = cell_id, ident, count
-        self.parent = {"header": parent["header"]}  # without the code, which may be large: runs are remembered for long
-        self.silent = bool(parent["content"].get("silent", False))
-        self.events: asyncio.Queue[tuple[Any, Event, int, Any]] = asyncio.Queue()
-        self.gone: asyncio.Future[DhKernelError] = asyncio.get_running_loop().create_future()
-        self.interrupted = asyncio.Event()
-        self.session: Any = None
-        self.over = False
-        self.error_shown = False
+_COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
 
 
 class DeephavenKernel(Kernel):  # type: ignore[misc]
@@ -87,14 +60,22 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        for name in _COMM_MESSAGES:
+            self.shell_handlers[name] = self.comm_message
         self.backend: Backend | None = None
+        self._publisher: Publisher | None = None
+        self._asker = Asker(self)
         self._count = 1
-        self._run: CellRun | None = None
-        self._runs: OrderedDict[str, CellRun] = OrderedDict()
+        self._runs = Runs()
+        self._lane_locks: dict[str | None, asyncio.Lock] = {}
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._died_idle: str | None = None
-        self._asking: asyncio.Future[None] | None = None
         self._numbers = iter(range(1, 1 << 62))
+
+    def connect_backend(self, backend: Backend) -> None:
+        """The server's side is there; called once, before the first request is served."""
+        self.backend = backend
+        self._publisher = Publisher(backend, self._send)
 
     # --- what front ends ask first
 
@@ -129,24 +110,62 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     @property
     def kernel_info(self) -> dict[str, Any]:
-        """Jupyter's `kernel_info_reply`, without the features of ipykernel that are not there: subshells, the debugger."""
-        return {**super().kernel_info, "supported_features": []}
+        """Jupyter's `kernel_info_reply`, with the features of ipykernel that are there."""
+        return {**super().kernel_info, "supported_features": ["kernel subshells"]}
+
+    # --- lanes: the main shell's, and one for each subshell
 
     async def shell_main(self, subshell_id: str | None, msg: Any) -> None:
-        """Questions are answered while a cell runs; everything else waits for its turn."""
-        if subshell_id is None and self._main_asyncio_lock.locked() and self._is_question(msg):
-            await self.dispatch_shell(msg, subshell_id=subshell_id, concurrent=True)
+        """Handle a message of the shell channel: on the main thread's loop, which nothing blocks, also those of subshells."""
+        if subshell_id is None:  # a task of its own has a context of its own, in which the base class keeps the parent
+            await asyncio.get_running_loop().create_task(self._in_lane(None, msg))
         else:
-            await super().shell_main(subshell_id, msg)
+            handling = asyncio.run_coroutine_threadsafe(self._in_lane(subshell_id, msg), self.io_loop.asyncio_loop)
+            await asyncio.wrap_future(handling)
 
-    def _is_question(self, msg: Any) -> bool:
+    async def _in_lane(self, lane: str | None, msg: Any) -> None:
+        """One after the other; but questions, and messages to comms, do not wait for the cell that runs."""
+        lock = self._lane_locks.setdefault(lane, asyncio.Lock())
+        kind = self._kind_of(msg) if lock.locked() else None
+        if kind in _QUESTIONS:
+            await self.dispatch_shell(msg, subshell_id=lane, concurrent=True)
+        elif kind in _COMM_MESSAGES:
+            await self.dispatch_shell(msg, subshell_id=lane)
+            self._still_busy()
+        else:
+            async with lock:
+                await self.dispatch_shell(msg, subshell_id=lane)
+
+    def _kind_of(self, msg: Any) -> str | None:
         assert self.session is not None
         try:
             _, frames = self.session.feed_identities(msg, copy=False)
-            header = self.session.deserialize(frames, content=False, copy=False)["header"]
+            return str(self.session.deserialize(frames, content=False, copy=False)["header"]["msg_type"])
         except (ValueError, KeyError, TypeError):
-            return False  # the base class logs it
-        return header.get("msg_type") in _QUESTIONS
+            return None  # the base class logs it
+
+    def _still_busy(self) -> None:
+        """Front ends take any idle status for the kernel's: say that a cell still runs."""
+        for run in self._runs.active[:1]:
+            self._publish_status("busy", "shell", parent=run.parent)
+
+    def pre_handler_hook(self) -> None:
+        """The base class lets SIGINT raise KeyboardInterrupt here while a cell runs; cells do not run here."""
+
+    def post_handler_hook(self) -> None:
+        """As `pre_handler_hook`."""
+
+    async def delete_subshell_request(self, socket: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """End a subshell, on the server too; what runs in it is interrupted."""
+        lane = parent["content"].get("subshell_id")
+        for run in self._runs.active:
+            if run.lane == lane and lane is not None and run.session is not None:
+                run.session.send("interrupt", cell=run.id)
+        session = self.backend.current if self.backend is not None else None
+        if session is not None and lane is not None:
+            session.send("close_lane", lane=lane)
+        await super().delete_subshell_request(socket, ident, parent)
+        self._lane_locks.pop(lane, None)
 
     # --- cells
 
@@ -168,90 +187,80 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """Run one cell on the server; the content of its `execute_reply`."""
         store_history = store_history and not silent
         run = self._new_run()
-        try:
-            done = await self._run_cell(run, code, silent, store_history, user_expressions or {}, allow_stdin)
-        except DhKernelError as error:
-            done = CellDone(run.id, {"ename": type(error).__name__, "evalue": str(error), "traceback": _told(error)})
-        finally:
-            run.over = True
-            self._run = None
         if store_history:
-            if self.history is not None:
-                self.history.store(run.count, _without_surrogates(code))
             self._count += 1
+        assert self.backend is not None
+        message = {
+            "code": code,
+            "count": run.count,
+            "silent": silent,
+            "store_history": store_history,
+            "user_expressions": user_expressions or {},
+            "allow_stdin": allow_stdin,
+            "show_tables": self.backend.settings.show_tables,
+            "rows": self.backend.settings.rows,
+        }
+        done = await self._run_to_end(run, "execute", message)
+        if store_history and self.history is not None:
+            self.history.store(run.count, _without_surrogates(code))
         return self._reply(run, done)
 
-    def _new_run(self) -> CellRun:
-        run = CellRun(f"c{next(self._numbers)}", self.get_parent("shell"), self._shell_parent_ident.get(), self._count)
-        self._run = self._runs[run.id] = run
-        while len(self._runs) > _REMEMBERED_CELLS:
-            self._runs.popitem(last=False)
+    def _new_run(self) -> Run:
+        run = Run(f"c{next(self._numbers)}", self.get_parent("shell"), self._shell_parent_ident.get(), self._count)
+        self._runs.add(run)
         return run
 
-    async def _run_cell(
-        self, run: CellRun, code: str, silent: bool, store_history: bool, user_expressions: dict[str, str], allow_stdin: bool
-    ) -> CellDone:
-        assert self.backend is not None
-        session = await self._wait_for_session(run)
-        if session is None:
-            return CellDone(run.id, _interrupted("interrupted before the server was ready"))
-        run.session = session
-        if self._died_idle is not None:
-            self._publish(run, "stream", {"name": "stderr", "text": f"{self._died_idle}\n"})
-            self._died_idle = None
-        session.send(
-            "execute",
-            cell=run.id,
-            code=code,
-            count=run.count,
-            silent=silent,
-            store_history=store_history,
-            user_expressions=user_expressions,
-            allow_stdin=allow_stdin,
-            show_tables=self.backend.settings.show_tables,
-            rows=self.backend.settings.rows,
-        )
-        return await self._publish_until_done(run)
+    async def _run_to_end(self, run: Run, kind: str, message: dict[str, Any], buffers: Any = ()) -> CellDone:
+        """Send a request once there is a session, and publish what the server says of it until it is done."""
+        try:
+            session = await self._wait_for_session(run)
+            if session is None:
+                return interrupted(run, "interrupted before the server was ready")
+            run.session = session
+            if self._died_idle is not None:
+                self._send(run, "stream", {"name": "stderr", "text": f"{self._died_idle}\n"})
+                self._died_idle = None
+            session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
+            return await self._publish_until_done(run)
+        except DhKernelError as error:
+            return CellDone(run.id, {"ename": type(error).__name__, "evalue": str(error), "traceback": _told(error)})
+        finally:
+            self._runs.end(run)
 
-    async def _wait_for_session(self, run: CellRun) -> Any:
+    async def _wait_for_session(self, run: Run) -> Any:
         """The open session; None if the wait was interrupted. Says what is awaited after a second, and takes that back."""
         assert self.backend is not None
         if self.backend.current is not None:
             return self.backend.current
         opening = asyncio.ensure_future(self.backend.session())
-        interrupted = asyncio.ensure_future(run.interrupted.wait())
+        stop = asyncio.ensure_future(run.interrupted.wait())
         noted = False
         try:
-            await asyncio.wait((opening, interrupted), timeout=NOTE_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done() and not interrupted.done():
+            await asyncio.wait((opening, stop), timeout=NOTE_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done() and not stop.done():
                 noted = True
-                self._publish(run, "stream", {"name": "stderr", "text": self.backend.what_starts + " …\n"})
-                await asyncio.wait((opening, interrupted), return_when=asyncio.FIRST_COMPLETED)
+                self._send(run, "stream", {"name": "stderr", "text": self.backend.what_starts + " …\n"})
+                await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
             if not opening.done():
                 return None
             return opening.result()
         finally:
-            interrupted.cancel()
+            stop.cancel()
             if not opening.done():
                 opening.cancel()
             if noted:
-                self._publish(run, "clear_output", {"wait": False})
+                self._send(run, "clear_output", {"wait": False})
 
-    async def _publish_until_done(self, run: CellRun) -> CellDone:
+    async def _publish_until_done(self, run: Run) -> CellDone:
         while True:
-            getter = asyncio.ensure_future(run.events.get())
-            await asyncio.wait((getter, run.gone), return_when=asyncio.FIRST_COMPLETED)
-            if not getter.done():
-                getter.cancel()
-                raise run.gone.result()
-            session, event, size, preview = getter.result()
+            session, event, size, begun = await run.next_event()
             if isinstance(event, CellDone):
                 session.consumed(size)
                 return event
-            await self._publish_event(run, event, preview)
+            await self._publish_event(run, event, begun)
             session.consumed(size, at_once=isinstance(event, TableShown))
 
-    def _reply(self, run: CellRun, done: CellDone) -> dict[str, Any]:
+    def _reply(self, run: Run, done: CellDone) -> dict[str, Any]:
         if done.error is None:
             return {
                 "status": "ok",
@@ -259,16 +268,38 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 "user_expressions": done.user_expressions,
                 "payload": list(done.payload),
             }
-        self._publish(run, "error", done.error)
+        self._send(run, "error", done.error)
         return {"status": "error", "execution_count": run.count, "user_expressions": {}, "payload": [], **done.error}
+
+    # --- comms
+
+    async def comm_message(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Hand a message to the server's comms; what its callback puts out is published with it as the parent."""
+        run = self._new_run()
+        kind = parent["header"]["msg_type"]
+        message = {"msg_type": kind, "content": parent["content"], "metadata": parent.get("metadata", {})}
+        buffers = [bytes(buffer) for buffer in parent.get("buffers", ())]
+        done = await self._run_to_end(run, "comm", {"message": message}, buffers)
+        if done.error is not None and kind == "comm_open" and run.session is None:
+            self._send(run, "comm_close", {"comm_id": parent["content"].get("comm_id", ""), "data": {}})
+        elif done.error is not None and done.error["ename"] != "KeyboardInterrupt":
+            self._send(run, "stream", {"name": "stderr", "text": "\n".join([*done.error["traceback"], ""])})
+
+    async def comm_info_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """The comms that are open on the server, of one target if the request names one."""
+        assert self.session is not None
+        found = await self._question("comm_info", target=parent["content"].get("target_name"))
+        content = {"comms": found.get("comms", {}), "status": "ok"}
+        self.session.send(stream, "comm_info_reply", json_clean(content), parent, ident)
 
     # --- events, on the event loop
 
     def on_event(self, session: Any, event: Event, size: int) -> None:
-        """What the session says, in order: to the cell's coroutine, or at once if the cell is over."""
+        """What the session says, in order: to the run's coroutine, or at once if the run is over."""
+        assert self.backend is not None
+        assert self._publisher is not None
         if isinstance(event, ServerInfo):
             session.consumed(size)
-            assert self.backend is not None
             self.backend.warm_up(session)
             return
         if isinstance(event, Answered):
@@ -278,89 +309,52 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 question.set_result(event.content)
             return
         if isinstance(event, StreamText) and event.log:
-            assert self.backend is not None
             self.backend.note_log(event.text)
         run = self._runs.get(event.cell)
         if run is None:
             session.consumed(size)
             return
-        preview = None
-        if isinstance(event, TableShown):
-            assert self.backend is not None
-            preview = asyncio.ensure_future(self.backend.preview(session, event))
+        begun = self._publisher.begin(session, event)
         if run.over:
-            task = asyncio.ensure_future(self._publish_event(run, event, preview))
+            task = asyncio.ensure_future(self._publish_event(run, event, begun))
             task.add_done_callback(lambda _: session.consumed(size, at_once=True))
         else:
-            run.events.put_nowait((session, event, size, preview))
+            run.events.put_nowait((session, event, size, begun))
 
     def on_gone(self, session: Any, error: DhKernelError) -> None:
-        """The server died, or the connection is lost for good: the running cell ends, the next one gets a new session."""
-        run = self._run
-        if run is not None and run.session is session and not run.gone.done():
-            run.gone.set_result(type(error)(f"{error}\n{_GONE}"))
-        else:
+        """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session."""
+        hit = False
+        for run in self._runs.of_session(session):
+            if not run.gone.done():
+                run.gone.set_result(type(error)(f"{error}\n{_GONE}"))
+                hit = True
+        if not hit:
             self._died_idle = f"{error}\n{_GONE}"
         for question in self._questions.values():
             if not question.done():
                 question.set_result({})
         self._questions.clear()
 
-    async def _publish_event(self, run: CellRun, event: Event, preview: Any) -> None:
-        if isinstance(event, StreamText):
-            self._publish(run, "stream", {"name": event.name, "text": event.text})
-        elif isinstance(event, Displayed):
-            self._publish_display(run, event)
-        elif isinstance(event, Resulted):
-            self._publish_result(run, event.data, event.metadata)
-        elif isinstance(event, TableShown):
-            self._publish_table(run, event, await preview)
-        elif isinstance(event, Cleared):
-            self._publish(run, "clear_output", {"wait": event.wait})
-        elif isinstance(event, InputAsked):
-            self._asking = asyncio.ensure_future(self._ask(run, event))
-
-    def _publish_display(self, run: CellRun, event: Displayed) -> None:
-        content: dict[str, Any] = {"data": event.data, "metadata": event.metadata, "transient": {}}
-        if event.display_id is not None:
-            content["transient"] = {"display_id": event.display_id}
-        self._publish(run, "update_display_data" if event.update else "display_data", content)
-
-    def _publish_result(self, run: CellRun, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        self._publish(run, "execute_result", {"data": data, "metadata": metadata, "execution_count": run.count})
-
-    def _publish_table(self, run: CellRun, event: TableShown, preview: TablePreview) -> None:
-        from dh_kernel.render import RenderOptions, table_bundle  # with pyarrow: imported while the server starts
-
-        assert self.backend is not None
-        bundle = table_bundle(preview, options=RenderOptions(rows=self.backend.settings.rows))
-        if event.result:
-            self._publish_result(run, bundle, {})
+    async def _publish_event(self, run: Run, event: Event, begun: Any) -> None:
+        assert self._publisher is not None
+        if isinstance(event, InputAsked):
+            self._asker.ask(run, event)
         else:
-            self._publish(run, "display_data", {"data": bundle, "metadata": {}, "transient": {}})
+            await self._publisher.publish(run, event, begun)
 
-    def _publish(self, run: CellRun, kind: str, content: dict[str, Any]) -> None:
-        if self.session is not None and not (run.silent and kind != "error"):
-            self.session.send(self.iopub_socket, kind, content, parent=run.parent, ident=self._topic(kind))
-
-    # --- stdin
-
-    async def _ask(self, run: CellRun, event: InputAsked) -> None:
-        """One `input_request`; its reply goes to the server. Runs beside the cell's events, so that output goes on."""
-        assert self.session is not None
-        socket = self.stdin_socket
-        while socket.poll(0):
-            socket.recv_multipart(zmq.NOBLOCK)  # a reply that came too late for its question
-        content = {"prompt": event.prompt, "password": event.password}
-        self.session.send(socket, "input_request", content, parent=run.parent, ident=run.ident)
-        while not run.over:
-            if socket.poll(0):
-                _, reply = self.session.recv(socket, zmq.NOBLOCK)
-                if reply is not None:
-                    value = reply["content"].get("value", "")
-                    run.session.send("input_reply", value=value, eof=value == "\x04")
-                    return
-            await asyncio.sleep(0.02)
+    def _send(self, run: Run, kind: str, content: dict[str, Any], metadata: Any = None, buffers: Any = None) -> None:
+        """Put a message of a run on IOPub."""
+        if self.session is None or (run.silent and kind != "error" and kind not in _COMM_MESSAGES):
+            return
+        self.session.send(
+            self.iopub_socket,
+            kind,
+            content,
+            parent=run.parent,
+            ident=self._topic(kind),
+            metadata=metadata,
+            buffers=buffers,
+        )
 
     # --- questions
 
@@ -406,22 +400,21 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             entries = self.history.look_up(hist_access_type, output=output, raw=raw, **request)
         return {"status": "ok", "history": entries}
 
-    async def comm_info_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """No comms are open."""
-        assert self.session is not None
-        self.session.send(stream, "comm_info_reply", json_clean({"comms": {}, "status": "ok"}), parent, ident)
-
     # --- interrupt and end
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """Interrupt the running cell. Runs on the control thread, so a busy event loop does not delay it."""
-        run = self._run
-        if run is not None and run.session is not None:
-            run.session.send("interrupt", cell=run.id)
-        elif run is not None:
-            self.io_loop.asyncio_loop.call_soon_threadsafe(run.interrupted.set)
+        """Interrupt what runs. On the control thread, so a busy event loop does not delay it."""
+        self.interrupt()
         assert self.session is not None
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
+
+    def interrupt(self) -> None:
+        """Interrupt what runs. Any thread."""
+        for run in self._runs.to_interrupt():
+            if run.session is not None:
+                run.session.send("interrupt", cell=run.id)
+            else:
+                self.io_loop.asyncio_loop.call_soon_threadsafe(run.interrupted.set)
 
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
         """End the session, and the server if it was launched; on the control thread."""
@@ -445,7 +438,3 @@ def _without_surrogates(code: str) -> str:
 
 def _told(error: DhKernelError) -> list[str]:
     return [f"{type(error).__name__}: {error}"]
-
-
-def _interrupted(text: str) -> dict[str, Any]:
-    return {"ename": "KeyboardInterrupt", "evalue": text, "traceback": [f"KeyboardInterrupt: {text}"]}

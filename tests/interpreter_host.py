@@ -102,8 +102,20 @@ class _Table:
     """Stands for deephaven's table class."""
 
 
+@dataclass
+class Request:
+    """Stands for a cell."""
+
+    count: int
+    silent: bool
+
+    def compiled(self, file: str) -> None:
+        """Nobody asks."""
+
+
 def main(kind: str) -> None:
     """The child's side."""
+    import asyncio
     import contextlib
     import io
 
@@ -123,19 +135,21 @@ def main(kind: str) -> None:
         from dh_kernel.runtime.ipython_shell import IPythonInterpreter
 
         interpreter = IPythonInterpreter(namespace, own_files, lambda table: None, _Table)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     for line in sys.stdin:
         message = json.loads(line)
         answer: Any = {"kind": kind}
         if message.get("do") == "run":
             results: list[Any] = []
             with contextlib.redirect_stdout(io.StringIO()) as printed:
-                did = interpreter.run(
+                running = interpreter.run(
                     message["code"],
-                    message["count"],
-                    silent=message["silent"],
+                    Request(message["count"], message["silent"]),
                     store=message["store"],
                     on_result=lambda value: results.append(interpreter.bundle(value)),  # noqa: B023
                 )
+                did = loop.run_until_complete(running)
             answer = {
                 "assigned": list(did.assigned),
                 "error": did.error,

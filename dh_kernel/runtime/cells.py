@@ -1,41 +1,52 @@
-"""Where cells run: one after the other, on the server's main thread if the launcher lends it, else on a thread of their own.
+"""A cell's run on its lane: the window for interrupts, the engine's context, and what becomes of a cell that does not end.
 
-Neighbours: `interrupts` (the window of a cell), `engine` (a thread's context), `streams` (whose text is whose). Refuses to
-know the language: a cell's work is a callable that the session gives.
+Neighbours: `lanes` (threads and loops), `interrupts` (the window), `engine` (a thread's context), `streams` (whose text is
+whose). Refuses to know the language: a cell's work is a coroutine function that the session gives.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue
-import sys
-import threading
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 from .engine import Engine
 from .interrupts import StrikeZone
+from .lanes import ThreadWorker, Worker, lent_main_thread
 from .streams import Switchboard, TextBuffer
 
-LAUNCHER_MODULE = "_dh_kernel_launcher"
+Outcome = dict[str, Any]
 
 
 class Cell:
-    """One execute request while it runs, and whoever writes for it afterwards."""
+    """One request that runs code, while it runs, and whoever writes for it afterwards.
+
+    `lane` is the subshell's id, None for the main shell. `parent` is the header of the Jupyter message that it answers.
+    """
 
     def __init__(
         self,
-        cell_id: str,
-        count: int,
-        silent: bool,
+        message: dict[str, Any],
         text: TextBuffer,
         wait_for_room: Callable[[], None],
         before_text: Callable[[], None],
+        on_compiled: Callable[[str, Cell], None],
     ) -> None:
-        self.id, self.count, self.silent = cell_id, count, silent
-        self.abandoned = False
+        self.id: str = message["cell"]
+        self.count: int = message.get("count", 0)
+        self.silent: bool = message.get("silent", False)
+        self.lane: str | None = message.get("lane")
+        self.parent: dict[str, Any] = message.get("parent", {})
+        self.allow_stdin: bool = message.get("allow_stdin", False)
+        self.front: Any = None
+        self.abandoned = self.over = False
         self.zone: StrikeZone | None = None
         self._text, self._wait_for_room, self._before_text = text, wait_for_room, before_text
+        self._on_compiled = on_compiled
+
+    def compiled(self, file: str) -> None:
+        """The cell's code has been compiled under this file name."""
+        self._on_compiled(file, self)
 
     def write_text(self, name: str, text: str) -> None:
         """Take what the cell, or a thread it started, prints. Waits while the kernel is behind."""
@@ -55,117 +66,115 @@ class Cell:
             work()
 
 
-class Worker(Protocol):
-    """A thread that runs tasks in order."""
-
-    main_thread: bool
-
-    def submit(self, task: Callable[[], None]) -> None:
-        """Run the task after those before it."""
-
-    def stop(self) -> None:
-        """Take no more tasks."""
-
-
-class ThreadWorker:
-    """A thread of our own, for attached servers, and where the main thread is stuck."""
-
-    main_thread = False
-
-    def __init__(self, name: str) -> None:
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
-
-    def submit(self, task: Callable[[], None]) -> None:
-        self._tasks.put(task)
-
-    def stop(self) -> None:
-        self._tasks.put(None)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                task = self._tasks.get()
-                if task is None:
-                    return
-                task()
-            except BaseException:  # an interrupt of an abandoned cell that lands late: this thread's edge
-                continue
-
-
-class MainThreadWorker:
-    """The main thread of a launched server: signals, matplotlib and asyncio behave there as in any Python."""
-
-    main_thread = True
-
-    def __init__(self, main_thread: Any) -> None:
-        self._main_thread = main_thread
-
-    def submit(self, task: Callable[[], None]) -> None:
-        self._main_thread.submit(task)
-
-    def stop(self) -> None:
-        """The main thread belongs to the launcher."""
-
-
-def lent_main_thread() -> MainThreadWorker | None:
-    """The launcher's main thread, if a launcher of ours started this process."""
-    launcher = sys.modules.get(LAUNCHER_MODULE)
-    main_thread = getattr(launcher, "main_thread", None)
-    return MainThreadWorker(main_thread) if main_thread is not None else None
-
-
 class CellRunner:
-    """Runs one session's cells. A cell that cannot be interrupted is abandoned, and a fresh thread takes over."""
+    """Runs the cells of one lane. A cell that cannot be interrupted is abandoned, and a fresh thread takes over.
 
-    def __init__(self, session_id: str, engine: Engine, switchboard: Switchboard, scope: Any) -> None:
-        self._name, self._engine, self._switchboard, self._scope = session_id, engine, switchboard, scope
-        self._main = lent_main_thread()
+    Args:
+        main: use the server's main thread where it is lent.
+    """
+
+    def __init__(self, name: str, engine: Engine, switchboard: Switchboard, scope: Any, *, main: bool) -> None:
+        self._name, self._engine, self._switchboard, self._scope = name, engine, switchboard, scope
+        self._main = lent_main_thread() if main else None
         self._worker: Worker = self._main or self._new_thread()
-        self.current: Cell | None = None
+        self._running: list[Cell] = []
 
     def _new_thread(self) -> ThreadWorker:
-        return ThreadWorker(f"dh-kernel-cells-{self._name}")
+        return ThreadWorker(f"dh-kernel-cells-{self._name}", self._enter_thread, self._stray_interrupt)
+
+    def _enter_thread(self) -> None:
+        self._engine.enter_for_good(self._scope)
 
     def prepare(self, work: Callable[[], None]) -> None:
         """Do something on the cells' thread before the first cell."""
-        self._worker.submit(work)
+        if self._worker.main_thread:
+            self._worker.tasks.submit(self._enter_thread)
+        self._worker.tasks.submit(work)
 
-    def submit(self, cell: Cell, work: Callable[[], dict[str, Any]], done: Callable[[dict[str, Any]], None]) -> None:
-        """Run `work` as the cell; `done` gets its outcome on the cell's thread, unless the cell has been abandoned."""
+    def submit(
+        self,
+        cell: Cell,
+        work: Callable[[], Coroutine[Any, Any, Outcome]],
+        done: Callable[[Outcome], None],
+        awaits: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Run `work` as the cell, after those before it.
+
+        Args:
+            done: gets the cell's outcome on its thread, unless the cell has been abandoned.
+            awaits: whether the work may suspend; asked on the cell's thread.
+        """
         worker = self._worker
-        worker.submit(lambda: self._run(worker, cell, work, done))
+        worker.tasks.submit(lambda: self._start(worker, cell, work, done, awaits))
 
-    def _run(
-        self, worker: Worker, cell: Cell, work: Callable[[], dict[str, Any]], done: Callable[[dict[str, Any]], None]
+    def submit_prompt(
+        self, cell: Cell, work: Callable[[], Coroutine[Any, Any, Outcome]], done: Callable[[Outcome], None]
+    ) -> None:
+        """Run `work`, which must not suspend, as soon as the thread is free: also while a cell awaits something."""
+        worker = self._worker
+        worker.tasks.submit_prompt(lambda: self._run_now(worker, cell, work, done))
+
+    def _start(
+        self,
+        worker: Worker,
+        cell: Cell,
+        work: Callable[[], Coroutine[Any, Any, Outcome]],
+        done: Callable[[Outcome], None],
+        awaits: Callable[[], bool],
+    ) -> Coroutine[Any, Any, None] | None:
+        if not cell.abandoned and awaits():
+            return self._run_later(worker, cell, work, done)
+        self._run_now(worker, cell, work, done)
+        return None
+
+    def _run_now(
+        self,
+        worker: Worker,
+        cell: Cell,
+        work: Callable[[], Coroutine[Any, Any, Outcome]],
+        done: Callable[[Outcome], None],
     ) -> None:
         if cell.abandoned:
             return
-        ident = threading.get_ident()
         zone = cell.zone = StrikeZone(self._engine, main_thread=worker.main_thread)
-        previous = self._switchboard.by_thread.get(ident)
-        self._switchboard.by_thread[ident] = cell
-        self.current = cell
+        with self._entered(cell):
+            outcome = zone.run(lambda: _finished(work()), _interrupted)
+        self._end(worker, cell, outcome, done)
+
+    async def _run_later(
+        self,
+        worker: Worker,
+        cell: Cell,
+        work: Callable[[], Coroutine[Any, Any, Outcome]],
+        done: Callable[[Outcome], None],
+    ) -> None:
+        zone = cell.zone = StrikeZone(self._engine, main_thread=worker.main_thread)
+        with self._entered(cell):
+            outcome = await zone.run_task(work, _interrupted)
+        self._end(worker, cell, outcome, done)
+
+    @contextlib.contextmanager
+    def _entered(self, cell: Cell) -> Iterator[None]:
+        self._running.append(cell)
         try:
-            with self._engine.cell_context(self._scope):
-                outcome = zone.run(work, lambda: {"status": "interrupted"})
+            with self._switchboard.entered(cell), self._engine.cell_context(self._scope):
+                yield
         finally:
-            if previous is None:
-                self._switchboard.by_thread.pop(ident, None)
-            else:
-                self._switchboard.by_thread[ident] = previous
-            if self.current is cell:
-                self.current = None
+            cell.over = True
+            with contextlib.suppress(ValueError):  # abandoned meanwhile
+                self._running.remove(cell)
+
+    def _end(self, worker: Worker, cell: Cell, outcome: Outcome, done: Callable[[Outcome], None]) -> None:
         if cell.abandoned:
             self._take_main_back(worker)
-            return
-        done(outcome)
+        else:
+            done(outcome)
 
     def abandon(self, cell: Cell) -> None:
         """Give up on a cell that does not end: cut off its output, and run what follows on a fresh thread."""
         cell.abandoned = True
-        if self.current is cell:
-            self.current = None
+        with contextlib.suppress(ValueError):
+            self._running.remove(cell)
         self._worker.stop()
         self._worker = self._new_thread()
 
@@ -174,7 +183,27 @@ class CellRunner:
             self._worker.stop()
             self._worker = self._main
 
+    def _stray_interrupt(self) -> None:
+        for cell in list(self._running):
+            if cell.zone is not None:
+                cell.zone.cancel_if_waiting()
+
     def close(self) -> None:
         """Take no more cells."""
         with contextlib.suppress(Exception):
             self._worker.stop()
+
+
+def _interrupted() -> Outcome:
+    return {"status": "interrupted"}
+
+
+def _finished(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """The result of a coroutine that awaits nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+    coroutine.close()
+    raise RuntimeError("the cell awaits something although nothing in its source says so; write `await` at its top level")

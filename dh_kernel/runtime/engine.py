@@ -81,8 +81,22 @@ class Engine:
     @contextlib.contextmanager
     def cell_context(self, scope: Any) -> Iterator[None]:
         """What `evaluateScript` sets up around console code, except the exclusive lock of the update graph."""
-        with self.inside(scope), self.execution_context:
+        with self.inside(scope), self._executing():
             yield
+
+    def enter_for_good(self, scope: Any) -> None:
+        """As `cell_context`, for as long as the calling thread lives: what runs on it between cells needs them as well."""
+        self._scope_stack.push(scope)
+        self.execution_context.j_exec_ctx.open()
+
+    @contextlib.contextmanager
+    def _executing(self) -> Iterator[None]:
+        # deephaven's own `with` keeps what it has opened in the context object, which serves one thread at a time.
+        opened = self.execution_context.j_exec_ctx.open()
+        try:
+            yield
+        finally:
+            opened.close()
 
     def leave_to_console(self, scope: Any) -> None:
         """Let the script session hold what a scope holds, for as long as the server runs: a kernel's variables outlive it."""
@@ -93,7 +107,7 @@ class Engine:
 
         The script session does it by itself only around console scripts. Until then it also holds the replaced values.
         """
-        with self.execution_context:
+        with self._executing():
             self._script_session.observeScopeChanges()
 
     @staticmethod

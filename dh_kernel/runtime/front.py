@@ -17,17 +17,20 @@ _installed = False
 _lock = threading.Lock()
 
 
-def enter(session: Any, cell: Any, allow_stdin: bool) -> None:
-    """A cell starts: its threads can ask and display from now on."""
-    _install()
-    cell.front = (session, cell, allow_stdin)  # kept for good: threads of the cell display through it when it is over
+def _current() -> tuple[Any, Any] | None:
+    cell = install_switchboard().current()
+    outputs = getattr(cell, "front", None)
+    return (outputs, cell) if outputs is not None else None
 
 
-def _current() -> tuple[Any, Any, bool] | None:
-    return getattr(install_switchboard().current(), "front", None)
+def current_cell() -> Any:
+    """The calling code's cell, None if it belongs to none."""
+    front = _current()
+    return front[1] if front is not None else None
 
 
-def _install() -> None:
+def install() -> None:
+    """Let cells ask and display; what other code of the process gets stays as it was."""
     global _installed
     with _lock:
         if _installed:
@@ -40,16 +43,16 @@ def _install() -> None:
         front = _current()
         if front is None:
             return original_input(prompt)
-        session, cell, allowed = front
-        return str(session.ask(cell, str(prompt), False, allowed))
+        outputs, cell = front
+        return str(outputs.ask(cell, str(prompt), False))
 
     def getpass(prompt: str = "Password: ", stream: Any = None, **keywords: Any) -> str:
         """Ask at the notebook without showing what is typed."""
         front = _current()
         if front is None:
             return original_getpass(prompt, stream, **keywords)
-        session, cell, allowed = front
-        return str(session.ask(cell, prompt, True, allowed))
+        outputs, cell = front
+        return str(outputs.ask(cell, prompt, True))
 
     builtins.input = input
     getpass_module.getpass = getpass
@@ -69,13 +72,13 @@ def display(*values: object, display_id: object = None, raw: bool = False, metad
         for value in values:
             print(value)
         return None
-    session, cell, _ = front
+    outputs, cell = front
     name = uuid.uuid4().hex if display_id is True else (str(display_id) if display_id else None)
     for value in values:
         if raw:
-            session.display(cell, (dict(value), metadata or {}), display_id=name)  # type: ignore[call-overload]
+            outputs.display(cell, (dict(value), metadata or {}), display_id=name)  # type: ignore[call-overload]
         else:
-            session.show(value, display_id=name)
+            outputs.show(value, display_id=name)
     return DisplayHandle(name) if name else None
 
 
@@ -90,8 +93,8 @@ def publish(data: dict[str, Any], metadata: dict[str, Any], display_id: str | No
     """Show a MIME bundle in the running cell; what IPython's display functions come down to."""
     front = _current()
     if front is not None:
-        session, cell, _ = front
-        session.display(cell, (data, metadata), display_id=display_id, update=update)
+        outputs, cell = front
+        outputs.display(cell, (data, metadata), display_id=display_id, update=update)
     elif "text/plain" in data:
         print(data["text/plain"])
 

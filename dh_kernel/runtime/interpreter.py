@@ -8,11 +8,11 @@ from __future__ import annotations
 import __future__
 
 import ast
-import asyncio
 import contextlib
 import inspect
 import io
 import re
+import threading
 import tokenize
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from .display import Bundle, mime_bundle
 from .tracebacks import cell_file_name, format_error, remember_source, safe_text
 
+ASYNC_WORDS = re.compile(r"\b(?:await|async)\b")
 _HELP = re.compile(r"^\s*(\?{1,2})?\s*([A-Za-z_][\w.]*)\s*(\?{1,2})?\s*$")
 _QUIT = {"exit", "quit", "exit()", "quit()"}
 _TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -39,6 +40,16 @@ class Evaluation:
     exception: BaseException | None = None
 
 
+class Request(Protocol):
+    """What an interpreter wants to know of a cell."""
+
+    count: int
+    silent: bool
+
+    def compiled(self, file: str) -> None:
+        """The cell's code has been compiled under this file name."""
+
+
 class Interpreter(Protocol):
     """Whatever runs cells: the plain wrapper, or IPython's shell."""
 
@@ -46,7 +57,10 @@ class Interpreter(Protocol):
     def names(self) -> dict[str, bool]:
         """The names that the running cell binds at its top level, as `bound_names` tells them."""
 
-    def run(self, code: str, count: int, *, silent: bool, store: bool, on_result: Callable[[object], None]) -> Evaluation:
+    def awaits(self, code: str) -> bool:
+        """Whether a cell may suspend: it then has to run as a task of the lane's loop."""
+
+    async def run(self, code: str, request: Request, *, store: bool, on_result: Callable[[object], None]) -> Evaluation:
         """Run one cell."""
 
     def describe(self, error: BaseException) -> dict[str, Any]:
@@ -64,41 +78,52 @@ class PlainInterpreter:
 
     def __init__(self, namespace: dict[str, Any], session_id: str, own_files: tuple[str, ...]) -> None:
         self.namespace = namespace
-        self._names: dict[str, bool] = {}
+        self._here = threading.local()
         self._session_id, self._own_files = session_id, own_files
         self._future_flags = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def names(self) -> dict[str, bool]:
-        """The names that the running cell binds at its top level, as `bound_names` tells them."""
-        return self._names
+        """The names that the calling thread's cell binds at its top level, as `bound_names` tells them."""
+        names: dict[str, bool] = getattr(self._here, "names", {})
+        return names
 
-    def run(self, code: str, count: int, *, silent: bool, store: bool, on_result: Callable[[object], None]) -> Evaluation:
+    def awaits(self, code: str) -> bool:
+        """Whether a cell may suspend."""
+        if not ASYNC_WORDS.search(code):
+            return False
+        try:
+            compiled = compile(_without_magics(code), "<cell>", "exec", self._flags, dont_inherit=True)
+        except (SyntaxError, ValueError):
+            return False
+        return bool(compiled.co_flags & inspect.CO_COROUTINE)
+
+    async def run(self, code: str, request: Request, *, store: bool, on_result: Callable[[object], None]) -> Evaluation:
         """Run one cell. A failing cell is a result: only an interrupt outside the user's code comes through.
 
         Args:
             on_result: called with the trailing expression's value unless it is None, hushed by `;`, or the cell is silent.
         """
-        self._names = {}
+        self._here.names = {}
         if code.strip() in _QUIT:
             return Evaluation(payload=[{"source": "ask_exit", "keepkernel": False}])
         if (page := self._help(code)) is not None:
             return Evaluation(payload=[page])
         evaluation = Evaluation()
-        file_name = cell_file_name(count, self._session_id)
+        file_name = cell_file_name(request.count, self._session_id)
         try:
             source = _without_magics(_sendable_source(code))
             remember_source(file_name, source)
-            value = self._run_module(source, file_name)
-            if value is not None and not silent and not _ends_quietly(source):
+            request.compiled(file_name)
+            value = await self._run_module(source, file_name)
+            if value is not None and not request.silent and not _ends_quietly(source):
                 if store:
                     self._store(value)
                 on_result(value)
         except BaseException as error:
             evaluation.error = self.describe(error)
             evaluation.exception = error
-        evaluation.assigned = list(self._names)
+        evaluation.assigned = list(self.names)
         return evaluation
 
     def describe(self, error: BaseException) -> dict[str, Any]:
@@ -122,30 +147,25 @@ class PlainInterpreter:
                 results[name] = {"status": "error", **self.describe(error)}
         return results
 
-    def _run_module(self, source: str, file_name: str) -> object:
+    async def _run_module(self, source: str, file_name: str) -> object:
         """Run the statements; the value of the trailing expression, None if there is none."""
         tree = compile(source, file_name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
-        self._names = bound_names(tree)
+        self._here.names = bound_names(tree)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         if tree.body:
-            self._execute(compile(tree, file_name, "exec", self._flags, dont_inherit=True))
+            await self._execute(compile(tree, file_name, "exec", self._flags, dont_inherit=True))
             self._future_flags |= _future_flags_of(tree)
         if not isinstance(last, ast.Expr):
             return None
-        return self._execute(compile(ast.Expression(last.value), file_name, "eval", self._flags, dont_inherit=True))
+        return await self._execute(compile(ast.Expression(last.value), file_name, "eval", self._flags, dont_inherit=True))
 
     @property
     def _flags(self) -> int:
         return self._future_flags | _TOP_LEVEL_AWAIT
 
-    def _execute(self, code: Any) -> object:
+    async def _execute(self, code: Any) -> object:
         result = eval(code, self.namespace)
-        if code.co_flags & inspect.CO_COROUTINE:
-            if self._loop is None or self._loop.is_closed():
-                self._loop = asyncio.new_event_loop()
-                asyncio.set_event_loop(self._loop)
-            return self._loop.run_until_complete(result)
-        return result
+        return await result if code.co_flags & inspect.CO_COROUTINE else result
 
     def _store(self, value: object) -> None:
         names = self.namespace

@@ -13,13 +13,14 @@ itself, for a sleep, a lock, or the engine's other threads, `Thread.interrupt` e
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import signal
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -51,6 +52,8 @@ class StrikeZone:
         self._landed = False
         self._previous_handler: Any = None
         self._struck_at: tuple[int, int] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- on the cell's thread
 
@@ -65,6 +68,23 @@ class StrikeZone:
                 self._disarm()
         except KeyboardInterrupt:
             self._disarm()
+        return result[0] if result else interrupted()
+
+    async def run_task(self, work: Callable[[], Coroutine[Any, Any, T]], interrupted: Callable[[], T]) -> T:
+        """As `run`, for work that may suspend: while it does, an interrupt cancels it, as asyncio's own runner would."""
+        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        result: list[T] = []
+        try:
+            try:
+                self._arm()
+                result.append(await work())
+            finally:
+                self._disarm()
+        except KeyboardInterrupt:
+            self._disarm()
+        except asyncio.CancelledError:
+            if not self.interrupted:
+                raise
         return result[0] if result else interrupted()
 
     def is_own_thread(self) -> bool:
@@ -107,7 +127,12 @@ class StrikeZone:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._landed or not self._armed:
             return  # one strike lands once, however often it is repeated
+        if not self.interrupted and getattr(getattr(self._previous_handler, "__self__", None), "interrupted", False):
+            return  # meant for the cell that awaits something while this one runs; it is repeated until that can take it
         if _would_be_ignored(frame):
+            return
+        if self._waits():
+            self.cancel_if_waiting()
             return
         # Python code that Java has called: what it raises may end the Java call, or vanish there. Then the next one must come.
         self._landed = not self._engine.runs_java(self._java_thread)
@@ -128,6 +153,18 @@ class StrikeZone:
         self._strike_python()
         threading.Thread(target=self._press_on, name="dh-kernel-interrupt", daemon=True).start()
         return True
+
+    def cancel_if_waiting(self) -> None:
+        """Cancel a cell that has been struck while it awaits something."""
+        if self.interrupted and self._armed and not self._landed and self._waits():
+            assert self._loop is not None
+            assert self._task is not None
+            self._landed = True
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _waits(self) -> bool:
+        """Whether the cell's task is suspended, and the loop or something else on it runs."""
+        return self._task is not None and self._loop is not None and asyncio.current_task(self._loop) is not self._task
 
     def _press_on(self) -> None:
         """Repeat the signal until it lands, and end a wait inside Java, so that it can.
@@ -153,7 +190,9 @@ class StrikeZone:
             if not self._armed or self._landed:
                 return
             self._struck_at = self._position()
-            if not self._main_thread:
+            if not self._main_thread and self._waits():
+                self.cancel_if_waiting()
+            elif not self._main_thread:
                 _set_async_exception(self._ident, KeyboardInterrupt)
             elif hasattr(signal, "pthread_kill"):
                 signal.pthread_kill(self._ident, signal.SIGINT)
@@ -164,6 +203,8 @@ class StrikeZone:
 
     def stuck(self) -> bool:
         """Whether the strike has not reached the code: it is inside a call that cannot be interrupted."""
+        if self._task is not None and self._landed:
+            return False  # cancelled: what a task makes of that is its own affair, and the thread is free
         if not self._armed or self._struck_at is None:
             return self._armed and self._engine.runs_java(self._java_thread)
         if self._main_thread:

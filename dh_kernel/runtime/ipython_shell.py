@@ -8,34 +8,85 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from IPython.core import page, payloadpage
+from IPython.core.compilerop import CachingCompiler
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
 from traitlets import Type
 from traitlets.config import Config
 
 from . import front
-from .interpreter import Evaluation, bound_names
+from .interpreter import ASYNC_WORDS, Evaluation, Request, bound_names
 from .tracebacks import safe_text, without_own_frames
+
+
+class _Run(threading.local):
+    """What belongs to the calling thread's cell: cells of several subshells share one shell."""
+
+    request: Any = None
+    names: dict[str, bool]
+    on_result: Any = None
+    shown_traceback: Any = None
+    payload: list[dict[str, Any]]
+
+    def __init__(self) -> None:
+        self.begin(None, None)
+
+    def begin(self, request: Request | None, on_result: Callable[[object], None] | None) -> None:
+        self.request, self.on_result = request, on_result
+        self.names, self.shown_traceback, self.payload = {}, None, []
+
+
+_run = _Run()
 
 
 class _Hook(DisplayHook):  # type: ignore[misc]
     """The value of a trailing expression goes to the session, which knows tables."""
 
-    on_result: Any = None
+    @property
+    def prompt_count(self) -> int:
+        """The number of the calling thread's cell."""
+        return _run.request.count if _run.request is not None else int(self.shell.execution_count)
 
     def __call__(self, result: Any = None) -> None:
         self.check_for_underscore()
-        if result is None or self.quiet() or self.on_result is None:
+        if result is None or self.quiet() or _run.on_result is None:
             return
         self.update_user_ns(result)
         self.fill_exec_result(result)
-        self.on_result(result)
+        _run.on_result(result)
+
+
+class _Payloads(PayloadManager):  # type: ignore[misc]
+    """The payload of the calling thread's cell."""
+
+    def write_payload(self, data: Any, single: bool = True) -> None:
+        if single:
+            _run.payload = [part for part in _run.payload if part.get("source") != data.get("source")]
+        _run.payload.append(data)
+
+    def read_payload(self) -> Any:
+        return _run.payload
+
+    def clear_payload(self) -> None:
+        _run.payload = []
+
+
+class _Compiler(CachingCompiler):  # type: ignore[misc]
+    """Tells a cell under which file name it is compiled."""
+
+    def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
+        name = str(super().cache(transformed_code, number, raw_code))
+        if _run.request is not None:
+            _run.request.compiled(name)
+        return name
 
 
 class _Publisher(DisplayPublisher):  # type: ignore[misc]
@@ -48,18 +99,46 @@ class _Publisher(DisplayPublisher):  # type: ignore[misc]
         front.clear_output(wait)
 
 
+class _Kernel:
+    """What libraries reach as `get_ipython().kernel`: whose output is whose, and the comms."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+
+    @staticmethod
+    def get_parent(channel: str | None = None) -> dict[str, Any]:
+        """The message that the calling code answers: its header only."""
+        cell = front.current_cell()
+        return {"header": dict(cell.parent)} if cell is not None else {}
+
+    @property
+    def _parent_header(self) -> dict[str, Any]:
+        return self.get_parent()
+
+    @property
+    def comm_manager(self) -> Any:
+        """The comms of the calling cell's session."""
+        import comm
+
+        return comm.get_comm_manager()
+
+
 class _Shell(InteractiveShell):  # type: ignore[misc]
     """An interactive shell on the console's namespace, without terminal, history file and sockets."""
 
     displayhook_class = Type(_Hook)
     display_pub_class = Type(_Publisher)
-    names = AnyTrait()
+    compiler_class = Type(_Compiler)
     own_files = AnyTrait()
-    shown_traceback = AnyTrait()
+    kernel = AnyTrait()
 
     def init_hooks(self) -> None:
         super().init_hooks()
         self.set_hook("show_in_pager", page.as_hook(payloadpage.page), 99)
+
+    def init_payload(self) -> None:
+        self.payload_manager = _Payloads(parent=self)
+        self.configurables.append(self.payload_manager)
 
     def enable_gui(self, gui: Any = None) -> None:
         """`%matplotlib inline` asks for no event loop, and there is no other to give."""
@@ -76,7 +155,7 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
         self.payload_manager.write_payload({"source": "set_next_input", "text": s, "replace": replace})
 
     def transform_ast(self, node: Any) -> Any:
-        self.names = bound_names(node)
+        _run.names = bound_names(node)
         return super().transform_ast(node)
 
     def _get_exc_info(self, exc_tuple: Any = None) -> Any:
@@ -84,7 +163,7 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
         return etype, value, without_own_frames(tb, self.own_files)
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
-        self.shown_traceback = [str(line) for line in stb]
+        _run.shown_traceback = [str(line) for line in stb]
 
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
@@ -110,29 +189,52 @@ class IPythonInterpreter:
             config=config, user_module=module if vars(module) is namespace else None, user_ns=namespace
         )
         self._shell.own_files = self._own_files = own_files
+        self._shell.kernel = _Kernel(self._shell)
         self._shell.display_formatter.ipython_display_formatter.for_type(table_class, show_table)
         self._shell.configurables.append(self._shell.display_formatter)
 
-    def run(self, code: str, count: int, *, silent: bool, store: bool, on_result: Callable[[object], None]) -> Evaluation:
-        """Run one cell. A failing cell is a result."""
-        shell = self._shell
-        shell.execution_count, shell.names, shell.shown_traceback = count, {}, None
-        shell.payload_manager.clear_payload()
-        shell.displayhook.on_result = None if silent else on_result
+    def awaits(self, code: str) -> bool:
+        """Whether a cell may suspend."""
+        if not ASYNC_WORDS.search(code):
+            return False
         try:
-            result = shell.run_cell(code, store_history=store, silent=silent)
+            return bool(self._shell.should_run_async(code, transformed_cell=self._shell.transform_cell(code)))
+        except Exception:  # a transformer's, or a SyntaxError: running the cell tells it
+            return False
+
+    async def run(self, code: str, request: Request, *, store: bool, on_result: Callable[[object], None]) -> Evaluation:
+        """Run one cell. A failing cell is a result."""
+        _run.begin(request, None if request.silent else on_result)
+        self._shell.execution_count = request.count
+        try:
+            result = await self._run(code, store, request.silent)
         except Exception as failure:  # IPython's own, such as a RecursionError on source that is nested very deep
-            return Evaluation(assigned=list(shell.names), exception=failure, error=self.describe(failure))
-        evaluation = Evaluation(assigned=list(shell.names), payload=shell.payload_manager.read_payload())
+            return Evaluation(assigned=list(_run.names), exception=failure, error=self.describe(failure))
+        evaluation = Evaluation(assigned=list(_run.names), payload=_run.payload)
         error = result.error_before_exec or result.error_in_exec if result is not None else None
         if error is not None:
             evaluation.exception, evaluation.error = error, self._described(error)
         return evaluation
 
+    async def _run(self, code: str, store: bool, silent: bool) -> Any:
+        shell = self._shell
+        if not self.awaits(code):
+            return shell.run_cell(code, store_history=store, silent=silent)
+        # As `run_cell` does, but on the loop that runs already.
+        result = None
+        try:
+            transformed = shell.transform_cell(code)
+            result = await shell.run_cell_async(code, store_history=store, silent=silent, transformed_cell=transformed)
+        finally:
+            shell.events.trigger("post_execute")
+            if not silent:
+                shell.events.trigger("post_run_cell", result)
+        return result
+
     @property
     def names(self) -> dict[str, bool]:
-        """The names that the running cell binds at its top level, as `bound_names` tells them."""
-        return dict(self._shell.names)
+        """The names that the calling thread's cell binds at its top level, as `bound_names` tells them."""
+        return dict(_run.names)
 
     def describe(self, error: BaseException) -> dict[str, Any]:
         """An exception as Jupyter's `ename`, `evalue`, `traceback`."""
@@ -150,7 +252,7 @@ class IPythonInterpreter:
         return dict(self._shell.user_expressions(expressions))
 
     def _described(self, error: BaseException) -> dict[str, Any]:
-        shown = self._shell.shown_traceback
+        shown = _run.shown_traceback
         if shown is None:
             return self.describe(error)
         return {"ename": type(error).__name__, "evalue": safe_text(error), "traceback": shown}

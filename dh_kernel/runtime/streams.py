@@ -3,47 +3,94 @@
 Neighbours: `cells` (registers threads), `session` (sends what is collected). Refuses to know the wire.
 
 The switchboard replaces `sys.stdout` and `sys.stderr` once per process and serves every kernel on the server, of whatever
-version of the runtime: a cell's thread, and threads it started, write to that cell; what belongs to nobody goes where it went
-before, and to the launching kernel if there is one. Two kernels never see each other's text.
+version of the runtime: a cell's thread, the asyncio tasks and threads it started, and its functions that the engine calls on
+threads of its own, write to that cell; what belongs to nobody goes where it went before, and to the launching kernel if there
+is one. Two kernels never see each other's text.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import io
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from .wire import MAX_FRAME_BYTES
 
-STATE_MODULE = "_dh_kernel_switchboard_1"
+STATE_MODULE = "_dh_kernel_switchboard_2"
 FLUSH_EVERY_S = 0.03
+SETTLE_S = 0.005  # how long unfinished lines wait for their end: `print` writes its parts one by one
+_REMEMBERED_FILES = 5000
+_CONSOLE_FILE = "<string>"
 
 
 class Target(Protocol):
-    """Whoever takes text: a cell."""
+    """Whoever takes text: a cell. `over` tells that its code has ended."""
+
+    over: bool
 
     def write_text(self, name: str, text: str) -> None:
         """Take text for the stream `stdout` or `stderr`."""
 
 
 class Switchboard:
-    """Maps threads to targets. One per process; kept in `sys.modules` so that other versions of the runtime find it."""
+    """Tells whose a text is. One per process; kept in `sys.modules` so that other versions of the runtime find it."""
 
     def __init__(self) -> None:
-        self.by_thread: dict[int, Target] = {}
+        self.by_context: contextvars.ContextVar[Target | None] = contextvars.ContextVar("dh_kernel_cell", default=None)
         self.by_thread_object: weakref.WeakKeyDictionary[threading.Thread, Target] = weakref.WeakKeyDictionary()
+        self.by_file: OrderedDict[str, Target] = OrderedDict()
         self.unowned: list[Callable[[str, str], None]] = []
 
+    @contextlib.contextmanager
+    def entered(self, target: Target) -> Iterator[None]:
+        """Code in this context, and the asyncio tasks that it creates, write to the target.
+
+        What else runs in the context afterwards does so as well: callbacks of the event loop, until the next cell.
+        """
+        before = self.by_context.get()
+        self.by_context.set(target)
+        try:
+            yield
+        finally:
+            if before is not None and not before.over:  # it awaits something while this one ran
+                self.by_context.set(before)
+
     def current(self) -> Target | None:
-        """The target of the calling thread: set for it, or inherited from the thread that started it."""
-        target = self.by_thread.get(threading.get_ident())
+        """The target of the calling code, None if it is nobody's.
+
+        Set for its context, or inherited from the cell that started its thread; on the engine's threads that of the cell
+        whose function the engine called.
+        """
+        target = self.by_context.get()
         if target is None and self.by_thread_object:
             target = self.by_thread_object.get(threading.current_thread())
+        if target is None and self.by_file:
+            target = self._of_frames()
         return target
+
+    def _of_frames(self) -> Target | None:
+        frame, found = sys._getframe(1), None
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if file == _CONSOLE_FILE:
+                return None  # a console of another client has called the function
+            found = self.by_file.get(file, found)
+            frame = frame.f_back  # type: ignore[assignment]
+        return found
+
+    def remember_file(self, file: str, target: Target) -> None:
+        """Code compiled under this file name is the target's."""
+        self.by_file[file] = target
+        self.by_file.move_to_end(file)
+        while len(self.by_file) > _REMEMBERED_FILES:
+            self.by_file.popitem(last=False)
 
     def inherit(self, thread: threading.Thread) -> None:
         """A new thread belongs to the cell whose code starts it."""
@@ -158,7 +205,7 @@ class TextBuffer:
         self._send_lock = threading.Lock()
         self._parts: list[tuple[str, str, list[str]]] = []
         self._size = 0
-        self._last_flush = 0.0
+        self._last_flush = self._first_write = self._last_write = 0.0
 
     def write(self, cell_id: str, name: str, text: str) -> bool:
         """Add text; True when so much has come together that the writer had better flush."""
@@ -171,6 +218,9 @@ class TextBuffer:
             else:
                 self._parts.append((cell_id, name, [text]))
             self._size += len(text)
+            self._last_write = time.monotonic()
+            if first:
+                self._first_write = self._last_write
         if first:
             self._wake()
         return self._size >= MAX_FRAME_BYTES
@@ -187,12 +237,19 @@ class TextBuffer:
                     self._send(cell_id, name, text[start : start + MAX_FRAME_BYTES])
 
     def flush_if_due(self) -> float | None:
-        """Flush if the last time was long enough ago; the seconds until it will be due, None if there is nothing."""
-        if not self._parts:
-            return None
-        wait = self._last_flush + FLUSH_EVERY_S - time.monotonic()
-        if wait > 0:
-            return wait
+        """Flush if it is due; the seconds until it will be, None if there is nothing.
+
+        Due once the last time is long enough ago, and the text ends with its line or nothing has been added for a while.
+        """
+        with self._lock:
+            if not self._parts:
+                return None
+            now = time.monotonic()
+            due = self._last_flush + FLUSH_EVERY_S
+            if not self._parts[-1][2][-1].endswith("\n"):
+                due = max(due, min(self._last_write + SETTLE_S, self._first_write + FLUSH_EVERY_S))
+        if due > now:
+            return due - now
         self.flush()
         return None
 

@@ -5,7 +5,7 @@ users' namespace, stays empty.
 It reads its orders, one JSON line, from stdin; starts the server; reports over a pipe of its own; and then lends its main
 thread to whoever finds this module:
 
-    main_thread    runs functions on the main thread, where signals, matplotlib and asyncio work as in any Python
+    main_thread    its `loop` is an event loop on the main thread, where signals, matplotlib and asyncio work as in any Python
     output_fds     the read ends of this process's own stdout and stderr, for whom the kernel has handed them over to; they do
                    not block. None where there are none (Windows).
 
@@ -15,16 +15,15 @@ process and its group end at once. One line on it, `stop`, asks for an orderly e
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import json
 import os
-import queue
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 LONGEST_MESSAGE = 20_000
@@ -34,44 +33,32 @@ output_fds: tuple[int, int] | None = None
 
 
 class MainThread:
-    """Runs functions on the main thread, one after the other. Whatever they raise, the next one still runs."""
+    """Runs functions on the main thread, in an event loop. Whatever they raise, the loop goes on."""
 
     def __init__(self) -> None:
         self.ident = threading.main_thread().ident
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.loop = asyncio.new_event_loop()
         self._exit_code: int | None = None
-
-    def submit(self, task: Callable[[], None]) -> None:
-        """Run this on the main thread, after what was submitted before."""
-        self._tasks.put(task)
 
     def stop(self, exit_code: int = 0) -> None:
         """End the process once the running function has returned, without those still waiting."""
         self._exit_code = exit_code
-        self._tasks.put(None)
+        self.loop.call_soon_threadsafe(self.loop.stop)
 
     def run(self) -> int:
-        """Run what is submitted until `stop`; returns the exit code. Called by the main thread only."""
+        """Run the loop until `stop`; returns the exit code. Called by the main thread only."""
+        asyncio.set_event_loop(self.loop)
         while self._exit_code is None:
             try:
-                self._run_next()
-            except BaseException:  # a KeyboardInterrupt that came late, after its function
+                _ignore_interrupts()
+                self.loop.run_forever()
+            except BaseException:  # the edge of what runs here: also SystemExit and KeyboardInterrupt end only that
                 continue
         return self._exit_code
 
-    def _run_next(self) -> None:
-        _ignore_interrupts()
-        task = self._tasks.get()
-        if task is None:
-            return
-        try:
-            task()
-        except BaseException:  # the edge of a task: also SystemExit and KeyboardInterrupt end only the task
-            traceback.print_exc(file=sys.__stderr__)
-
 
 def _ignore_interrupts() -> None:
-    """Between tasks SIGINT does nothing. A handler, not SIG_IGN, which children would inherit."""
+    """Between cells SIGINT does nothing. A handler, not SIG_IGN, which children would inherit."""
     signal.signal(signal.SIGINT, _do_nothing)
 
 

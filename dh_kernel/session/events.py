@@ -73,6 +73,16 @@ class InputAsked(Event):
 
 
 @dataclass(frozen=True)
+class CommSent(Event):
+    """A message of a comm to the front end: `comm_open`, `comm_msg` or `comm_close`."""
+
+    msg_type: str
+    content: dict[str, Any]
+    metadata: dict[str, Any]
+    buffers: Sequence[bytes]
+
+
+@dataclass(frozen=True)
 class CellDone(Event):
     """A cell's end; nothing of it follows. `error` has `ename`, `evalue`, `traceback`, or is None."""
 
@@ -100,8 +110,10 @@ class ServerInfo(Event):
     reads_output: bool
 
 
-def parse(header: dict[str, Any], references: Sequence[Any]) -> Event | None:
+def parse(header: dict[str, Any], references: Sequence[Any], buffers: Sequence[bytes] = ()) -> Event | None:
     """The event of a frame; None for one that is none of these (a newer runtime may send more)."""
+    if header["kind"] == "comm":
+        return CommSent(header["cell"], header["msg_type"], header["content"], header["metadata"], buffers)
     reader = _READERS.get(header["kind"])
     return reader(header, references) if reader is not None else None
 

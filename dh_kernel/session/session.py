@@ -102,10 +102,10 @@ class Session:
 
     # --- sending
 
-    def send(self, kind: str, **fields: Any) -> None:
+    def send(self, kind: str, buffers: Sequence[bytes] = (), **fields: Any) -> None:
         """Send a message to the runtime. While the stream is broken it waits for the next one."""
         with self._lock:
-            frame, _ = self._outbox.frame({"kind": kind, "session": self.id, **fields}, (), (), self._inbox.last_seq)
+            frame, _ = self._outbox.frame({"kind": kind, "session": self.id, **fields}, buffers, (), self._inbox.last_seq)
             self._write(frame)
 
     def consumed(self, size: int, *, at_once: bool = False) -> None:
@@ -223,12 +223,12 @@ class Session:
         stream = self._stream
         assert stream is not None
         for payload, references in stream.resp_stream:
-            header, _ = unpack(payload)
+            header, buffers = unpack(payload)
             with self._lock:
                 self._outbox.acknowledge(header["ack"])
                 if not header["seq"] or not self._inbox.accept(header["seq"]):
                     continue
-            event = parse(header, references)
+            event = parse(header, references, buffers)
             if isinstance(event, ServerInfo):
                 self.info = event
                 self._sample = references[0] if references else None

@@ -28,7 +28,10 @@ ALLOWED = {
     "install": {"settings", *LEAVES},
     "launching": {"server", "settings", *LEAVES},
     "backend": {"server", "session", "launching", "settings", *LEAVES},
-    "kernel": {"backend", "session", "render", "settings", "history", "__init__", *LEAVES},
+    "runs": {"session", *LEAVES},
+    "asking": {"runs", "session"},
+    "publishing": {"runs", "backend", "session", "render", *LEAVES},
+    "kernel": {"runs", "asking", "publishing", "backend", "session", "settings", "history", "__init__", *LEAVES},
     "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
     "cli": {"install", "settings", "__init__", *LEAVES},
     "__main__": {"app", "launching", "settings", "server", *LEAVES},
@@ -115,7 +118,7 @@ def test_a_heavy_package_enters_at_its_place_only(package: str) -> None:
 
 def test_the_launcher_and_the_runtime_need_nothing_that_a_server_lacks() -> None:
     """The standard library and deephaven; the runtime may use IPython and jedi where they are."""
-    optional = {"IPython", "traitlets", "jedi", "dh_kernel", "matplotlib"}
+    optional = {"IPython", "traitlets", "jedi", "comm", "dh_kernel", "matplotlib"}
     deephaven = {"deephaven", "deephaven_internal", "jpy"}
     for module in (ROOT / "runtime").glob("*.py"):
         tops = {name.split(".")[0] for name in imports_of(module)}

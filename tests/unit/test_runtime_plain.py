@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import sys
 from typing import Any
 
 import pytest
+from interpreter_host import Request
 
 from dh_kernel.runtime import interpreter as module
 from dh_kernel.runtime.interpreter import Evaluation, PlainInterpreter, assigned_names
@@ -24,7 +26,8 @@ class Plain:
         self.interpreter = PlainInterpreter(self.namespace, "s1", OWN_FILES)
 
     def run(self, code: str, count: int = 3) -> Evaluation:
-        return self.interpreter.run(code, count, silent=False, store=True, on_result=self.results.append)
+        running = self.interpreter.run(code, Request(count, silent=False), store=True, on_result=self.results.append)
+        return asyncio.run(running)
 
     def traceback(self, code: str, count: int = 3) -> list[str]:
         error = self.run(code, count).error
@@ -177,7 +180,7 @@ def test_the_value_that_is_stored_is_the_value_that_is_shown(plain: Plain) -> No
 
 def test_no_store_leaves_the_underscore_alone(plain: Plain) -> None:
     plain.run("1")
-    plain.interpreter.run("2", 4, silent=False, store=False, on_result=plain.results.append)
+    asyncio.run(plain.interpreter.run("2", Request(4, silent=False), store=False, on_result=plain.results.append))
     assert plain.results == [1, 2]
     assert plain.namespace["_"] == 1
 

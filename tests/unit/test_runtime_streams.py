@@ -9,6 +9,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ class Target:
 
     def __init__(self) -> None:
         self.parts: list[tuple[str, str]] = []
+        self.over = False
 
     def write_text(self, name: str, text: str) -> None:
         self.parts.append((name, text))
@@ -44,20 +46,52 @@ def on_thread(work: Callable[[], None]) -> None:
     thread.join()
 
 
-def test_a_registered_thread_writes_to_its_target(switchboard: Switchboard) -> None:
+def test_code_inside_writes_to_its_target(switchboard: Switchboard) -> None:
     log, target = io.StringIO(), Target()
     out, err = RoutedStream("stdout", switchboard, log), RoutedStream("stderr", switchboard, log)
 
     def cell() -> None:
-        switchboard.by_thread[threading.get_ident()] = target
-        print("a", end="", file=out)
-        print("b", end="", file=err)
-        print("c", end="", file=out)
-        del switchboard.by_thread[threading.get_ident()]
+        with switchboard.entered(target):
+            print("a", end="", file=out)
+            print("b", end="", file=err)
+            print("c", end="", file=out)
 
     on_thread(cell)
     assert [part for part in target.parts if part[1]] == [("stdout", "a"), ("stderr", "b"), ("stdout", "c")]
     assert log.getvalue() == ""
+
+
+def test_a_cell_that_waits_gets_its_text_again_after_one_that_ran_meanwhile(switchboard: Switchboard) -> None:
+    out, waiting, prompt, later = RoutedStream("stdout", switchboard, io.StringIO()), Target(), Target(), Target()
+
+    def cells() -> None:
+        with switchboard.entered(waiting):
+            with switchboard.entered(prompt):
+                print("prompt", end="", file=out)
+            prompt.over = True
+            print("waiting", end="", file=out)
+        waiting.over = True
+        print(" callback", end="", file=out)
+        with switchboard.entered(later):
+            pass
+        print("callback", end="", file=out)
+
+    on_thread(cells)
+    assert (waiting.text, prompt.text, later.text) == ("waiting callback", "prompt", "callback")
+
+
+def test_a_function_called_by_the_engine_writes_to_the_cell_that_defined_it(switchboard: Switchboard) -> None:
+    log, target = io.StringIO(), Target()
+    out = RoutedStream("stdout", switchboard, log)
+    names: dict[str, Any] = {"out": out}
+    exec(compile("def udf(): print('udf', end='', file=out)", "<cell 1>", "exec"), names)
+    switchboard.remember_file("<cell 1>", target)
+    on_thread(names["udf"])
+    assert target.text == "udf"
+    on_thread(lambda: print("nobody", file=out))
+    assert log.getvalue() == "nobody\n"
+    on_thread(lambda: exec(compile("udf()", "<string>", "exec"), names))
+    assert (target.text, log.getvalue()) == ("udf", "nobody\nudf"), "where another client's console calls it, it is theirs"
 
 
 def test_what_belongs_to_nobody_goes_where_it_went_before_and_to_the_takers(switchboard: Switchboard) -> None:
@@ -76,10 +110,10 @@ def test_two_targets_never_mix(switchboard: Switchboard) -> None:
     together = threading.Barrier(len(targets))
 
     def cell(number: int) -> None:
-        switchboard.by_thread[threading.get_ident()] = targets[number]
-        together.wait()
-        for line in range(300):
-            print(number, line, file=out)
+        with switchboard.entered(targets[number]):
+            together.wait()
+            for line in range(300):
+                print(number, line, file=out)
 
     threads = [threading.Thread(target=cell, args=(number,)) for number in range(len(targets))]
     for thread in threads:
@@ -127,6 +161,7 @@ def test_threads_write_to_the_cell_that_started_them() -> None:
         from concurrent.futures import ThreadPoolExecutor
         from dh_kernel.runtime.streams import install_switchboard
         class Target:
+            over = False
             def __init__(self): self.text = ""
             def write_text(self, name, text): self.text += text
         board, one, two = install_switchboard(), Target(), Target()
@@ -139,13 +174,12 @@ def test_threads_write_to_the_cell_that_started_them() -> None:
             go.wait()
             print("late")
         def cell(target, started):
-            board.by_thread[threading.get_ident()] = target
-            with ThreadPoolExecutor(1) as pool:
-                pool.submit(print, "pool").result()
-            thread = threading.Thread(target=child)
-            thread.start()
-            started.append(thread)
-            del board.by_thread[threading.get_ident()]
+            with board.entered(target):
+                with ThreadPoolExecutor(1) as pool:
+                    pool.submit(print, "pool").result()
+                thread = threading.Thread(target=child)
+                thread.start()
+                started.append(thread)
         for target in (one, two):
             started = []
             main = threading.Thread(target=cell, args=(target, started))
@@ -224,12 +258,26 @@ def test_text_is_split_for_the_wire_and_the_writer_is_warned() -> None:
     assert "".join(piece for _, _, piece in sent.parts) == text
 
 
-def test_the_first_text_is_due_at_once_and_nothing_is_due_without_text() -> None:
+def test_a_first_line_is_due_at_once_and_nothing_is_due_without_text() -> None:
     sent = Sent()
     assert sent.buffer.flush_if_due() is None
-    sent.buffer.write("1", "stdout", "a")
+    sent.buffer.write("1", "stdout", "a\n")
     assert sent.buffer.flush_if_due() is None
-    assert sent.parts == [("1", "stdout", "a")]
+    assert sent.parts == [("1", "stdout", "a\n")]
+
+
+def test_an_unfinished_line_waits_a_little_for_its_end() -> None:
+    """`print` writes its parts one by one; a prompt without an end comes too."""
+    sent = Sent()
+    for part in ("made", " ", "1000"):
+        sent.buffer.write("1", "stdout", part)
+        assert sent.buffer.flush_if_due() is not None
+    sent.buffer.write("1", "stdout", "\n")
+    assert sent.buffer.flush_if_due() is None
+    sent.buffer.write("1", "stdout", "name? ")
+    while (wait := sent.buffer.flush_if_due()) is not None:
+        threading.Event().wait(wait)
+    assert sent.parts == [("1", "stdout", "made 1000\n"), ("1", "stdout", "name? ")]
 
 
 def test_lone_surrogates_are_spelled_out() -> None:

@@ -1,0 +1,136 @@
+"""One execute request from its code to its outcome: run it, show what it assigned, tell other clients.
+
+Neighbours: `interpreter` (runs the code), `outputs` (shows), `tables`, `scope`. Refuses to know threads and frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from .cells import Cell, Outcome
+from .display import forget_figure, open_figures
+from .engine import Engine
+from .interpreter import Evaluation, Interpreter
+from .outputs import Outputs
+from .scope import ScopeObserver, worth_telling
+from .tracebacks import format_error, safe_text
+
+
+class Evaluator:
+    """Evaluates one session's cells. `interpreter` may be replaced before the first one."""
+
+    def __init__(
+        self,
+        namespace: dict[str, Any],
+        interpreter: Interpreter,
+        outputs: Outputs,
+        scope_observer: ScopeObserver,
+        engine: Engine,
+        own_files: tuple[str, ...],
+    ) -> None:
+        self.interpreter = interpreter
+        self._namespace, self._outputs, self._tables = namespace, outputs, outputs.tables
+        self._scope_observer, self._engine, self._own_files = scope_observer, engine, own_files
+
+    async def run(self, cell: Cell, message: dict[str, Any]) -> Outcome:
+        """Run a cell; its outcome."""
+        return await self.guard(self._evaluate(cell, message))
+
+    async def guard(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        """The outcome of some work. Whatever goes wrong, there is one; only interrupts come through."""
+        try:
+            return await work
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # such as a RecursionError of IPython's own, on deeply nested source
+            traceback = format_error(error, self._own_files)
+            return {"status": "error", "ename": type(error).__name__, "evalue": safe_text(error), "traceback": traceback}
+
+    async def _evaluate(self, cell: Cell, message: dict[str, Any]) -> Outcome:
+        if cell.lane is None:
+            self._outputs.last_cell = cell
+        before = dict(self._namespace)
+        shown = _Shown(before, message["show_tables"] and not cell.silent, message["rows"])
+        evaluation = await self.interpreter.run(
+            message["code"],
+            cell,
+            store=message["store_history"],
+            on_result=lambda value: self._show_result(cell, shown, value),
+        )
+        expressions: dict[str, Any] = {}
+        if evaluation.error is None:
+            try:
+                self._show_assigned(cell, shown)
+                self._show_figures(cell)
+                expressions = self.interpreter.expressions(message["user_expressions"])
+            except Exception as error:
+                evaluation.error, evaluation.exception = self.interpreter.describe(error), error
+        self._outputs.drain()
+        self._note_changes(before)
+        if evaluation.error is not None:
+            return {"status": "error", **self._as_interrupt(cell, evaluation), "payload": evaluation.payload}
+        return {"status": "ok", "user_expressions": expressions, "payload": evaluation.payload}
+
+    def _note_changes(self, before: dict[str, Any]) -> None:
+        """Let other clients see the tables and other objects that the cell bound or replaced."""
+        names = self._namespace
+        gone = [value for name, value in before.items() if names.get(name) is not value]
+        new = [value for name, value in names.items() if before.get(name) is not value]
+        if worth_telling(gone) or worth_telling(new):
+            self._scope_observer.changed(value for value in gone if self._tables.is_refreshing(value))
+
+    def _show_assigned(self, cell: Cell, shown: _Shown, result: object = None) -> None:
+        """The tables that the cell has assigned and that have not been shown yet."""
+        if not shown.tables:
+            return
+        for name, table in self._tables.assigned(shown.before, self._namespace, self.interpreter.names):
+            if table is not result and shown.first_time(table):
+                self._outputs.table(cell, table, name, shown.rows, result=False)
+
+    def _show_figures(self, cell: Cell) -> None:
+        for figure in open_figures():
+            self._outputs.display(cell, self.interpreter.bundle(figure))
+
+    def _show_result(self, cell: Cell, shown: _Shown, value: object) -> None:
+        """The trailing expression's value, behind the assigned tables; a table that is both shows once."""
+        self._show_assigned(cell, shown, value)
+        if self._tables.as_table(value) is not None:
+            shown.first_time(value)
+            self._outputs.table(cell, value, self._outputs.name_of(value), shown.rows, result=True)
+            return
+        bundle = self.interpreter.bundle(value)
+        forget_figure(value)
+        self._outputs.result(cell, bundle)
+
+    def _as_interrupt(self, cell: Cell, evaluation: Evaluation) -> dict[str, Any]:
+        """The error; what an interrupt became on its way becomes the KeyboardInterrupt that the user expects."""
+        assert evaluation.error is not None
+        error = evaluation.exception
+        assert error is not None
+        if cell.zone is None or not cell.zone.interrupted or isinstance(error, KeyboardInterrupt):
+            return evaluation.error
+        if isinstance(error, asyncio.CancelledError):
+            text = "interrupted while the cell was awaiting something"
+        elif self._engine.is_interruption(error):
+            text = "interrupted while the engine was at work"
+        else:
+            return evaluation.error
+        lines = [*evaluation.error["traceback"], f"KeyboardInterrupt: {text}"]
+        return {"ename": "KeyboardInterrupt", "evalue": text, "traceback": lines}
+
+
+class _Shown:
+    """What a cell has shown of its tables so far."""
+
+    def __init__(self, before: dict[str, Any], tables: bool, rows: int) -> None:
+        self.before, self.tables, self.rows = before, tables, rows
+        self._seen: set[int] = set()
+
+    def first_time(self, table: object) -> bool:
+        """Note a table; whether it is new. Told by identity: the namespace keeps those of one cell alive."""
+        if id(table) in self._seen:
+            return False
+        self._seen.add(id(table))
+        return True

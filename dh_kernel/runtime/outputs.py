@@ -1,0 +1,227 @@
+"""What one session's cells put out: text, displays, tables, questions to the person; as frames, in order.
+
+Neighbours: `channel` (sends frames), `streams` (collects text), `tables` (describes them), `front` (what cells call). Refuses
+to know how cells run.
+
+Frames, with `kind` and `cell`: `stream` (name, text, log), `display` (data, metadata, update, display_id), `clear` (wait),
+`result` (data, metadata), `table` (see `tables.describe`), `input` (prompt, password).
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .cells import Cell
+from .channel import Channel
+from .display import Bundle, text_of
+from .process_output import ProcessOutput
+from .streams import Switchboard, TextBuffer, printable
+from .tables import Tables
+
+_ANSWER_LOOK_S = 0.05  # how long a wait may last before Python gets a chance to deliver an interrupt
+
+
+class StdinNotImplementedError(NotImplementedError):
+    """The front end of this cell does not answer questions. IPython has one of this name, which is used where it is loaded."""
+
+
+class Outputs:
+    """One session's output. `last_cell` is the main lane's latest: what belongs to no cell shows there.
+
+    Args:
+        bundle: from an object to its MIME bundle, by the session's interpreter.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        switchboard: Switchboard,
+        tables: Tables,
+        namespace: dict[str, Any],
+        bundle: Callable[[object], Bundle],
+    ) -> None:
+        self.last_cell: Cell | None = None
+        self.comms: Any = None
+        self.tables = tables
+        self._channel, self._switchboard = channel, switchboard
+        self._namespace, self._bundle = namespace, bundle
+        self._text = TextBuffer(self._send_text, channel.poke)
+        channel.flush_source = self._text.flush_if_due
+        self._process_output: ProcessOutput | None = None
+        self._takes_unowned = False
+        self._answers: dict[str, queue.SimpleQueue[dict[str, Any]]] = {}
+
+    def take_process_output(self) -> bool:
+        """In a launched server: show what belongs to no cell as well. Returns whether the file descriptors are read here."""
+        self._process_output = ProcessOutput.of_launcher(self._take_unowned)
+        self._takes_unowned = self._process_output is None
+        if self._takes_unowned:  # else what belongs to no cell comes by the file descriptors
+            self._switchboard.unowned.append(self._take_unowned)
+        return self._process_output is not None
+
+    def new_cell(self, message: dict[str, Any]) -> Cell:
+        """The cell of a request, with this as its output."""
+        cell = Cell(message, self._text, self._channel.wait_for_room, self.drain, self._switchboard.remember_file)
+        cell.front = self
+        return cell
+
+    # --- what cells call, on any thread
+
+    def display(self, cell: Cell, bundle: Bundle, *, display_id: str | None = None, update: bool = False) -> None:
+        """Show a MIME bundle, or put it in the place of what has `display_id`."""
+        data, metadata = bundle
+        header = {"kind": "display", "cell": cell.id, "data": data, "metadata": metadata, "update": update}
+        if display_id is not None:
+            header["display_id"] = display_id
+        self.queue(cell, header)
+
+    def show(self, value: object, *, display_id: str | None = None, update: bool = False, rows: int = 10) -> None:
+        """Display an object in the cell of the calling thread."""
+        cell = self.current_cell()
+        if cell is None:
+            print(text_of(value))
+        elif self.tables.as_table(value) is not None and not update:
+            self.table(cell, value, self.name_of(value), rows, result=False)
+        else:
+            self.display(cell, self._bundle(value), display_id=display_id, update=update)
+
+    def result(self, cell: Cell, bundle: Bundle) -> None:
+        """Show the value of the trailing expression."""
+        data, metadata = bundle
+        if data:
+            self.queue(cell, {"kind": "result", "cell": cell.id, "data": data, "metadata": metadata})
+
+    def table(self, cell: Cell, value: object, name: str | None, rows: int, *, result: bool) -> None:
+        """Show a table."""
+        description, references = self.tables.describe(self.tables.as_table(value), name, rows)
+        header = {"kind": "table", "cell": cell.id, "result": result, "text": text_of(value)[:1000], **description}
+        self.queue(cell, header, references)
+
+    def clear_output(self, wait: bool) -> None:
+        """Clear the output of the calling thread's cell."""
+        cell = self.current_cell()
+        if cell is not None:
+            self.queue(cell, {"kind": "clear", "cell": cell.id, "wait": wait})
+
+    def ask(self, cell: Cell, prompt: str, password: bool) -> str:
+        """Ask the person at the front end, from the cell's thread; the wait can be interrupted."""
+        if not cell.allow_stdin:
+            loaded = sys.modules.get("IPython.core.error")
+            what = "getpass" if password else "input"
+            raise getattr(loaded, "StdinNotImplementedError", StdinNotImplementedError)(
+                f"{what} was called, but this frontend does not support input requests."
+            )
+        answers = self._answers[cell.id] = queue.SimpleQueue()  # a reply that came too late for its question is lost with it
+        self.queue(cell, {"kind": "input", "cell": cell.id, "prompt": prompt, "password": password})
+        try:
+            while True:
+                try:
+                    reply = answers.get(timeout=_ANSWER_LOOK_S)
+                except queue.Empty:
+                    continue
+                if reply.get("eof"):
+                    raise EOFError
+                return str(reply["value"])
+        finally:
+            self._answers.pop(cell.id, None)
+
+    def answer(self, message: dict[str, Any]) -> None:
+        """Hand on what the person answered."""
+        answers = self._answers.get(message["cell"])
+        if answers is not None:
+            answers.put(message)
+
+    def name_of(self, value: object) -> str | None:
+        """A variable that holds the object."""
+        names = (name for name, held in list(self._namespace.items()) if held is value and not name.startswith("_"))
+        return next(names, None)
+
+    # --- queueing
+
+    def queue(
+        self,
+        cell: Cell,
+        header: dict[str, Any],
+        references: list[Any] | None = None,
+    ) -> None:
+        """Queue a frame of a cell behind the text it has written so far."""
+        if cell.abandoned or cell.silent:
+            return
+        self.drain()
+        self._channel.wait_for_room()
+        size = sum(len(part) for part in header.get("data", {}).values() if isinstance(part, str)) + 512
+        header = clean(header)
+
+        def queue_it() -> None:
+            self._text.flush()
+            self._channel.queue(header, (), references or (), size)
+
+        cell.guarded(queue_it)
+
+    def queue_comm(self, cell: Cell | None, header: dict[str, Any], buffers: list[bytes]) -> None:
+        """Queue a message of a comm; also of a silent cell, since the comm's state goes on."""
+        self._channel.wait_for_room()
+        header = clean(header)
+        size = 512 + sum(len(str(part)) for part in header["content"].values())
+
+        def queue_it() -> None:
+            self._text.flush()
+            self._channel.queue(header, buffers, (), size)
+
+        if cell is not None:
+            cell.guarded(queue_it)
+        else:
+            queue_it()
+
+    def flush(self) -> None:
+        """Queue the text that has been collected."""
+        self._text.flush()
+
+    def drain(self) -> None:
+        """Take what subprocesses and the like have written, so that it stands before what comes now."""
+        reader = self._process_output
+        if reader is not None and reader.has_text():
+            cell = self._switchboard.current()
+            if isinstance(cell, Cell):
+                cell.guarded(reader.drain)
+            else:
+                reader.drain()
+
+    def current_cell(self) -> Cell | None:
+        """The cell of the calling thread, or the latest one."""
+        target = self._switchboard.current()
+        return target if isinstance(target, Cell) else self.last_cell
+
+    def close(self) -> None:
+        """Take nothing more from outside cells."""
+        if self._takes_unowned:
+            self._switchboard.unowned.remove(self._take_unowned)
+        if self._process_output is not None:
+            self._process_output.close()
+
+    def _send_text(self, cell_id: str, name: str, text: str) -> None:
+        log, _, stream = name.rpartition(":")
+        header = {"kind": "stream", "cell": cell_id, "name": stream, "text": text, "log": bool(log)}
+        self._channel.queue(header, size=len(text) + 64)
+
+    def _take_unowned(self, name: str, text: str) -> None:
+        cell = self.last_cell
+        self._text.write(cell.id if cell is not None and not cell.silent else "", f"log:{name}", text)
+
+
+def clean(value: Any) -> Any:
+    """JSON data with what cannot be sent made sendable: keys as text, lone surrogates spelled out, odd objects as text."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else repr(value)
+    if isinstance(value, dict):
+        return {printable(str(key)): clean(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(part) for part in value]
+    return printable(str(value))

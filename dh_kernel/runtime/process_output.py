@@ -1,0 +1,76 @@
+"""What a launched server's process writes to its file descriptors 1 and 2, read inside it.
+
+Neighbours: the launcher lends the descriptors, `outputs` takes the text. So a subprocess's lines stand where they belong.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable
+
+from .lanes import LAUNCHER_MODULE
+
+
+class ProcessOutput:
+    """Reads on a thread of its own, and on the thread of a cell that writes next."""
+
+    def __init__(self, descriptors: tuple[int, int], take: Callable[[str, str], None]) -> None:
+        self._streams = list(zip(descriptors, ("stdout", "stderr"), strict=True))
+        self._decoders = {fd: codecs.getincrementaldecoder("utf-8")("replace") for fd in descriptors}
+        self._take = take
+        self._lock = threading.Lock()
+        self._closed = False
+        self._here = threading.local()  # a poll object serves one thread at a time
+        for fd in descriptors:
+            os.set_blocking(fd, False)
+        threading.Thread(target=self._run, name="dh-kernel-output", daemon=True).start()
+
+    @classmethod
+    def of_launcher(cls, take: Callable[[str, str], None]) -> ProcessOutput | None:
+        """A reader of the launcher's descriptors, if it has lent them."""
+        descriptors = getattr(sys.modules.get(LAUNCHER_MODULE), "output_fds", None)
+        return cls(descriptors, take) if descriptors else None
+
+    def has_text(self) -> bool:
+        """Whether there is something to take, or somebody is taking it; asked before every write of a cell."""
+        return bool(self._poll().poll(0)) or self._lock.locked()  # in this order: what the poll misses is being taken
+
+    def drain(self) -> None:
+        """Take what is there now."""
+        with self._lock:
+            for fd, name in self._streams:
+                if not self._closed:
+                    self._read(fd, name)
+
+    def close(self) -> None:
+        """Leave the descriptors to the kernel."""
+        self._closed = True
+
+    def _poll(self) -> select.poll:
+        poll: select.poll | None = getattr(self._here, "poll", None)
+        if poll is None:
+            poll = self._here.poll = select.poll()
+            for fd, _ in self._streams:
+                poll.register(fd, select.POLLIN)
+        return poll
+
+    def _read(self, fd: int, name: str) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            while data := os.read(fd, 1 << 16):
+                text = self._decoders[fd].decode(data)
+                if text:
+                    self._take(name, text)
+                if len(data) < 1 << 12:
+                    return
+
+    def _run(self) -> None:
+        descriptors = [fd for fd, _ in self._streams]
+        while not self._closed:
+            readable, _, _ = select.select(descriptors, [], [], 1.0)
+            if readable:
+                self.drain()
