@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .threads import ServiceThread
 from .wire import Inbox, Outbox, WireError, pack, unpack
 
 WINDOW_BYTES = 4 << 20
@@ -49,7 +50,7 @@ class Channel:
         self._ack_due = False
         self._poked = False
         self._closed = False
-        self._writer = threading.Thread(target=self._write, name=f"dh-kernel-writer-{session_id}", daemon=True)
+        self._writer = ServiceThread(target=self._write, name=f"dh-kernel-writer-{session_id}", daemon=True)
         self._writer.start()
 
     # The object type calls this, on a gRPC thread, when the kernel opens a stream on the object.

@@ -29,6 +29,7 @@ from .engine import Engine
 T = TypeVar("T")
 
 PRESS_ON_FOR_S = 5.0
+from .threads import ServiceThread
 LOOK_EVERY_S = 0.02
 
 
@@ -151,7 +152,7 @@ class StrikeZone:
         self.interrupted = True
         self._landed = False
         self._strike_python()
-        threading.Thread(target=self._press_on, name="dh-kernel-interrupt", daemon=True).start()
+        ServiceThread(target=self._press_on, name="dh-kernel-interrupt", daemon=True).start()
         return True
 
     def cancel_if_waiting(self) -> None:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 
 from .lanes import LAUNCHER_MODULE
+from .threads import ServiceThread
 
 
 class ProcessOutput:
@@ -28,7 +29,7 @@ class ProcessOutput:
         self._here = threading.local()  # a poll object serves one thread at a time
         for fd in descriptors:
             os.set_blocking(fd, False)
-        threading.Thread(target=self._run, name="dh-kernel-output", daemon=True).start()
+        ServiceThread(target=self._run, name="dh-kernel-output", daemon=True).start()
 
     @classmethod
     def of_launcher(cls, take: Callable[[str, str], None]) -> ProcessOutput | None:

@@ -6,9 +6,10 @@ Neighbours: `session` (puts questions). Refuses to know what is asked.
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable
 from typing import Any
+
+from .threads import ServiceThread
 
 
 class Questioner:
@@ -17,7 +18,7 @@ class Questioner:
     def __init__(self, name: str, answer: Callable[[dict[str, Any]], None]) -> None:
         self._answer = answer
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        ServiceThread(target=self._run, name=name, daemon=True).start()
 
     def put(self, message: dict[str, Any]) -> None:
         """Ask; returns at once."""

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .engine import Engine
+from .threads import ServiceThread
 
 _PLAIN_TYPES = frozenset(
     {bool, int, float, complex, str, bytes, list, tuple, dict, set, type(None), type, types.FunctionType, types.ModuleType}
@@ -44,7 +45,7 @@ class ScopeObserver:
         self._arrived: queue.SimpleQueue[tuple[weakref.ref[Any], Any]] = queue.SimpleQueue()
         self._replaced: list[tuple[weakref.ref[Any], Any]] = []
         self._collect_at: list[float] = []
-        threading.Thread(target=self._run, name=f"dh-kernel-scope-{session_id}", daemon=True).start()
+        ServiceThread(target=self._run, name=f"dh-kernel-scope-{session_id}", daemon=True).start()
 
     def changed(self, replaced: Iterable[Any]) -> None:
         """A cell has changed variables; `replaced` are the ticking tables that some of them held before."""

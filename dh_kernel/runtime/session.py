@@ -30,6 +30,7 @@ from .questioner import Questioner
 from .scope import ScopeObserver
 from .streams import install_switchboard
 from .tables import Tables
+from .threads import ServiceThread, ServiceTimer
 
 
 class RuntimeSession:
@@ -130,7 +131,7 @@ class RuntimeSession:
         cell = self._cells.get(message["cell"])
         if cell is None or cell.zone is None or not cell.zone.strike():
             return
-        timer = threading.Timer(self._grace_s, self._abandon_if_stuck, (cell,))
+        timer = ServiceTimer(self._grace_s, self._abandon_if_stuck, (cell,))
         timer.name, timer.daemon = "dh-kernel-abandon", True
         timer.start()
 
@@ -148,7 +149,7 @@ class RuntimeSession:
             runner.close()
 
     def _on_close(self, message: dict[str, Any]) -> None:
-        threading.Thread(target=self.close, name="dh-kernel-close", daemon=True).start()
+        ServiceThread(target=self.close, name="dh-kernel-close", daemon=True).start()
 
     # --- a cell's end, on its thread or on that of the interrupt
 
@@ -198,7 +199,7 @@ class RuntimeSession:
     def _disconnected(self) -> None:
         if self._closed or self._linger is not None:
             return
-        self._linger = threading.Timer(self._linger_s, self.close)
+        self._linger = ServiceTimer(self._linger_s, self.close)
         self._linger.name, self._linger.daemon = "dh-kernel-linger", True
         self._linger.start()
 

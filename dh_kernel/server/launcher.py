@@ -8,6 +8,7 @@ thread to whoever finds this module:
     main_thread    its `loop` is an event loop on the main thread, where signals, matplotlib and asyncio work as in any Python
     output_fds     the read ends of this process's own stdout and stderr, for whom the kernel has handed them over to; they do
                    not block. None where there are none (Windows).
+    workdir        the server's own folder, which is removed when it ends
 
 Stdin stays open as a lifeline. The kernel process holds its only other end: when that closes, however the kernel ended, this
 process and its group end at once. One line on it, `stop`, asks for an orderly end.
@@ -30,6 +31,14 @@ LONGEST_MESSAGE = 20_000
 INTERRUPT_EVERY_S = 0.5
 
 output_fds: tuple[int, int] | None = None
+workdir: str = ""
+
+
+class _Thread(threading.Thread):
+    """A thread that a debugger neither stops nor shows."""
+
+    pydev_do_not_trace = True
+    is_pydev_daemon_thread = True
 
 
 class MainThread:
@@ -90,10 +99,11 @@ class Reports:
 
 
 def main() -> None:
-    global output_fds
+    global output_fds, workdir
     orders = _read_orders()
     lifeline = _keep_lifeline()
-    threading.Thread(target=_watch_lifeline, args=(lifeline, orders["workdir"]), name="dh-lifeline", daemon=True).start()
+    workdir = orders["workdir"]
+    _Thread(target=_watch_lifeline, args=(lifeline, workdir), name="dh-lifeline", daemon=True).start()
     if hasattr(signal, "SIGQUIT"):
         signal.signal(signal.SIGQUIT, _do_nothing)  # jstack and jcmd ask with it; under -Xrs it would end the process
     _keep_private([orders["report_fd"], *(orders["output_fds"] or [])])
@@ -151,7 +161,7 @@ def _watch_lifeline(lifeline: int, workdir: str) -> None:
     while data := os.read(lifeline, 64):
         if b"stop" in data:
             main_thread.stop(0)
-            threading.Thread(target=_interrupt_until_stopped, name="dh-stop", daemon=True).start()
+            _Thread(target=_interrupt_until_stopped, name="dh-stop", daemon=True).start()
     if os.name != "posix":
         import shutil
 
@@ -195,7 +205,7 @@ def _begin_warm_up() -> None:
     from deephaven.execution_context import get_exec_ctx
 
     context = get_exec_ctx()
-    threading.Thread(target=_warm_up, args=(context,), name="dh-warm-up", daemon=True).start()
+    _Thread(target=_warm_up, args=(context,), name="dh-warm-up", daemon=True).start()
 
 
 def _warm_up(context: Any) -> None:
