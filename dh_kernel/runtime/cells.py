@@ -7,15 +7,20 @@ whose). Refuses to know the language: a cell's work is a coroutine function that
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from .engine import Engine
-from .interrupts import StrikeZone
+from .interrupts import LOOP_PATIENCE_S, StrikeZone, checkpoint, strike_what_runs
 from .lanes import ThreadWorker, Worker, lent_main_thread
 from .streams import Switchboard, TextBuffer
 
 Outcome = dict[str, Any]
+FREE_WITHIN_S = 1.0  # how long what an earlier cell has left behind may keep a thread after an interrupt
 
 
 class Cell:
@@ -66,8 +71,20 @@ class Cell:
             work()
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A cell and what running it means. `prompt` work must not suspend, and runs also while another cell awaits something."""
+
+    cell: Cell
+    work: Callable[[], Coroutine[Any, Any, Outcome]]
+    done: Callable[[Outcome], None]
+    awaits: Callable[[], bool]
+
+
 class CellRunner:
     """Runs the cells of one lane. A cell that cannot be interrupted is abandoned, and a fresh thread takes over.
+
+    The worker is only told that there is something to run: what waits stays here, so that another worker can have it.
 
     Args:
         main: use the server's main thread where it is lent.
@@ -78,6 +95,12 @@ class CellRunner:
         self._main = lent_main_thread() if main else None
         self._worker: Worker = self._main or self._new_thread()
         self._running: list[Cell] = []
+        self._lock = threading.Lock()
+        self._waiting: deque[_Job] = deque()
+        self._prompt: deque[_Job] = deque()
+        self._begun = 0  # how many cells have been
+        self._main_free = False  # again, while another thread stands in
+        self._closed = False
 
     def _new_thread(self) -> ThreadWorker:
         return ThreadWorker(f"dh-kernel-cells-{self._name}", self._enter_thread, self._stray_interrupt)
@@ -101,57 +124,73 @@ class CellRunner:
         """Run `work` as the cell, after those before it.
 
         Args:
-            done: gets the cell's outcome on its thread, unless the cell has been abandoned.
+            done: gets the cell's outcome on its thread; also that of a cell that has been abandoned, if it ends at last.
             awaits: whether the work may suspend; asked on the cell's thread.
         """
-        worker = self._worker
-        worker.tasks.submit(lambda: self._start(worker, cell, work, done, awaits))
+        with self._lock:
+            self._waiting.append(_Job(cell, work, done, awaits))
+            if not self._closed:
+                self._tell(self._worker)
 
     def submit_prompt(
         self, cell: Cell, work: Callable[[], Coroutine[Any, Any, Outcome]], done: Callable[[Outcome], None]
     ) -> None:
         """Run `work`, which must not suspend, as soon as the thread is free: also while a cell awaits something."""
-        worker = self._worker
-        worker.tasks.submit_prompt(lambda: self._run_now(worker, cell, work, done))
+        with self._lock:
+            self._prompt.append(_Job(cell, work, done, lambda: False))
+            if not self._closed:
+                self._tell_prompt(self._worker)
 
-    def _start(
-        self,
-        worker: Worker,
-        cell: Cell,
-        work: Callable[[], Coroutine[Any, Any, Outcome]],
-        done: Callable[[Outcome], None],
-        awaits: Callable[[], bool],
-    ) -> Coroutine[Any, Any, None] | None:
-        if not cell.abandoned and awaits():
-            return self._run_later(worker, cell, work, done)
-        self._run_now(worker, cell, work, done)
+    def _tell(self, worker: Worker) -> None:
+        worker.tasks.submit(lambda: self._run_next(worker))
+
+    def _tell_prompt(self, worker: Worker) -> None:
+        worker.tasks.submit_prompt(lambda: self._run_prompt(worker))
+
+    # --- on the worker's thread
+
+    def _run_next(self, worker: Worker) -> Coroutine[Any, Any, None] | None:
+        job = self._begin(worker, self._waiting)
+        if job is None:
+            return None
+        if job.awaits():
+            return self._run_later(worker, job)
+        self._run_now(worker, job)
         return None
 
-    def _run_now(
-        self,
-        worker: Worker,
-        cell: Cell,
-        work: Callable[[], Coroutine[Any, Any, Outcome]],
-        done: Callable[[Outcome], None],
-    ) -> None:
-        if cell.abandoned:
-            return
-        zone = cell.zone = StrikeZone(self._engine, main_thread=worker.main_thread)
-        with self._entered(cell):
-            outcome = zone.run(lambda: _finished(work()), _interrupted)
-        self._end(worker, cell, outcome, done)
+    def _run_prompt(self, worker: Worker) -> None:
+        job = self._begin(worker, self._prompt)
+        if job is not None:
+            self._run_now(worker, job)
 
-    async def _run_later(
-        self,
-        worker: Worker,
-        cell: Cell,
-        work: Callable[[], Coroutine[Any, Any, Outcome]],
-        done: Callable[[Outcome], None],
-    ) -> None:
-        zone = cell.zone = StrikeZone(self._engine, main_thread=worker.main_thread)
-        with self._entered(cell):
-            outcome = await zone.run_task(work, _interrupted)
-        self._end(worker, cell, outcome, done)
+    def _begin(self, worker: Worker, jobs: deque[_Job]) -> _Job | None:
+        with self._lock:
+            checkpoint()  # a strike that was meant for what ran before lands here, and the job is still there
+            if worker is not self._worker or not jobs:
+                return None
+            job = jobs.popleft()
+            self._begun += 1
+            job.cell.zone = StrikeZone(self._engine, main_thread=worker.main_thread)
+            return job
+
+    def _run_now(self, worker: Worker, job: _Job) -> None:
+        zone = job.cell.zone
+        assert zone is not None
+        with self._entered(job.cell):
+            outcome = zone.run(lambda: _finished(job.work()), _interrupted)
+        self._end(job, outcome)
+
+    async def _run_later(self, worker: Worker, job: _Job) -> None:
+        zone = job.cell.zone
+        assert zone is not None
+        with self._entered(job.cell):
+            outcome = await zone.run_task(job.work, _interrupted)
+        self._end(job, outcome)
+
+    def _end(self, job: _Job, outcome: Outcome) -> None:
+        if self._main_free:
+            self._take_main_back()
+        job.done(outcome)
 
     @contextlib.contextmanager
     def _entered(self, cell: Cell) -> Iterator[None]:
@@ -164,24 +203,87 @@ class CellRunner:
             with contextlib.suppress(ValueError):  # abandoned meanwhile
                 self._running.remove(cell)
 
-    def _end(self, worker: Worker, cell: Cell, outcome: Outcome, done: Callable[[Outcome], None]) -> None:
-        if cell.abandoned:
-            self._take_main_back(worker)
-        else:
-            done(outcome)
+    # --- interrupts
+
+    def withdraw(self, cell: Cell) -> bool:
+        """Take back a cell that has not begun; False if it has. What keeps it from beginning is interrupted.
+
+        That is no cell, since a lane has one at a time: a task that an earlier one has left on the loop.
+        """
+        with self._lock:
+            if cell.zone is not None:
+                return False
+            for jobs in (self._waiting, self._prompt):
+                for job in [job for job in jobs if job.cell is cell]:
+                    jobs.remove(job)
+            begun, worker = self._begun, self._worker
+        if not self._running:
+            threading.Thread(
+                target=self._free, args=(worker, begun), name=f"dh-kernel-interrupt-{self._name}", daemon=True
+            ).start()
+        return True
+
+    def _free(self, worker: Worker, begun: int) -> None:
+        """Strike what holds up the worker's loop, until the loop goes on; a fresh thread takes over if it never does."""
+        reached = threading.Event()
+
+        def reach() -> None:
+            with self._lock:
+                checkpoint()
+                reached.set()
+
+        deadline = time.monotonic() + FREE_WITHIN_S
+        while time.monotonic() < deadline and not self._closed:
+            worker.tasks.submit_prompt(reach)
+            if reached.wait(LOOP_PATIENCE_S):
+                break
+            with self._lock:
+                if reached.is_set() or self._begun != begun or self._worker is not worker:
+                    break
+                strike_what_runs(worker.ident, main_thread=worker.main_thread)
+        with self._lock:
+            if not reached.is_set() and self._begun == begun:
+                self._replace(worker)
+            else:
+                self._tell_all(self._worker)  # a strike may have hit the loop as it was about to run what waits
 
     def abandon(self, cell: Cell) -> None:
         """Give up on a cell that does not end: cut off its output, and run what follows on a fresh thread."""
         cell.abandoned = True
         with contextlib.suppress(ValueError):
             self._running.remove(cell)
-        self._worker.stop()
-        self._worker = self._new_thread()
+        with self._lock:
+            self._replace(self._worker)
 
-    def _take_main_back(self, worker: Worker) -> None:
-        if worker.main_thread and self._main is not None:
-            self._worker.stop()
-            self._worker = self._main
+    def _replace(self, worker: Worker) -> None:
+        """Let a fresh thread do the work of one that is stuck; the main thread comes back when it is free."""
+        if worker is not self._worker or self._closed:
+            return
+        self._worker = self._new_thread()
+        worker.stop()
+        if worker.main_thread:
+            worker.tasks.submit_prompt(self._main_is_free)
+        self._tell_all(self._worker)
+
+    def _main_is_free(self) -> None:
+        self._main_free = True
+        self._take_main_back()
+
+    def _take_main_back(self) -> None:
+        """Between cells, and not while one awaits something on the thread that stands in."""
+        with self._lock:
+            if self._main_free and not self._running and not self._closed:
+                assert self._main is not None
+                self._main_free = False
+                self._worker.stop()
+                self._worker = self._main
+                self._tell_all(self._main)
+
+    def _tell_all(self, worker: Worker) -> None:
+        for _ in self._waiting:
+            self._tell(worker)
+        for _ in self._prompt:
+            self._tell_prompt(worker)
 
     def _stray_interrupt(self) -> None:
         for cell in list(self._running):
@@ -190,12 +292,20 @@ class CellRunner:
 
     def close(self) -> None:
         """Take no more cells."""
-        with contextlib.suppress(Exception):
-            self._worker.stop()
+        with self._lock:
+            self._closed = True
+            with contextlib.suppress(Exception):
+                self._worker.stop()
+
+
+def interrupted(text: str) -> Outcome:
+    """The outcome of a cell that an interrupt has ended outside its own code."""
+    traceback = [f"KeyboardInterrupt: {text}" if text else "KeyboardInterrupt"]
+    return {"status": "error", "ename": "KeyboardInterrupt", "evalue": text, "traceback": traceback}
 
 
 def _interrupted() -> Outcome:
-    return {"status": "interrupted"}
+    return interrupted("")
 
 
 def _finished(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:

@@ -1,7 +1,8 @@
 """The plain eval/exec wrapper: the statements of a cell, then its trailing expression, in the console's globals.
 
-Neighbours: `session` (calls it on the cell's thread), `tracebacks`. Refuses to know streams, frames and tables. It needs the
-standard library only; `ipython_shell` stands in its place, behind the same methods, where the server has IPython.
+Neighbours: `session` (calls it on the cell's thread), `tracebacks`, `stand_ins` (IPython's names and magics). Refuses to know
+streams, frames and tables. It needs the standard library only; `ipython_shell` stands in its place, behind the same methods,
+where the server has IPython.
 """
 
 from __future__ import annotations
@@ -19,15 +20,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .display import Bundle, mime_bundle
+from .stand_ins import redirected, without_magics
 from .tracebacks import cell_file_name, format_error, remember_source, safe_text
 
 ASYNC_WORDS = re.compile(r"\b(?:await|async)\b")
 _HELP = re.compile(r"^\s*(\?{1,2})?\s*([A-Za-z_][\w.]*)\s*(\?{1,2})?\s*$")
 _QUIT = {"exit", "quit", "exit()", "quit()"}
 _TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-_MAGIC = re.compile(r"^\s*(%{1,2}|!)\s*(\w*)")
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, ast.IfExp, ast.BoolOp)
-_HARMLESS_MAGICS = {"config", "matplotlib", "autosave", "load_ext", "reload_ext"}
 
 
 @dataclass
@@ -93,7 +93,7 @@ class PlainInterpreter:
         if not ASYNC_WORDS.search(code):
             return False
         try:
-            compiled = compile(_without_magics(code), "<cell>", "exec", self._flags, dont_inherit=True)
+            compiled = compile(without_magics(code), "<cell>", "exec", self._flags, dont_inherit=True)
         except (SyntaxError, ValueError):
             return False
         return bool(compiled.co_flags & inspect.CO_COROUTINE)
@@ -112,7 +112,7 @@ class PlainInterpreter:
         evaluation = Evaluation()
         file_name = cell_file_name(request.count, self._session_id)
         try:
-            source = _without_magics(_sendable_source(code))
+            source = without_magics(_sendable_source(code))
             remember_source(file_name, source)
             request.compiled(file_name)
             value = await self._run_module(source, file_name)
@@ -151,6 +151,7 @@ class PlainInterpreter:
         """Run the statements; the value of the trailing expression, None if there is none."""
         tree = compile(source, file_name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
         self._here.names = bound_names(tree)
+        redirected(tree, self.namespace)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         if tree.body:
             await self._execute(compile(tree, file_name, "exec", self._flags, dont_inherit=True))
@@ -242,31 +243,3 @@ def _ends_quietly(source: str) -> bool:
             if token.type not in (tokenize.NEWLINE, tokenize.NL, tokenize.COMMENT, tokenize.ENDMARKER):
                 last = token.string
     return last == ";"
-
-
-def _without_magics(code: str) -> str:
-    """The code with IPython's harmless line magics blanked out, where the cell is not Python as it stands.
-
-    Raises:
-        SyntaxError: a magic or a shell command that only IPython can run.
-    """
-    if "%" not in code and "!" not in code:
-        return code
-    try:
-        compile(code, "<cell>", "exec", _TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST, dont_inherit=True)
-    except SyntaxError:
-        pass
-    else:
-        return code
-    lines = code.split("\n")
-    for number, line in enumerate(lines):
-        match = _MAGIC.match(line)
-        if match is None:
-            continue
-        if match[1] != "%" or match[2] not in _HARMLESS_MAGICS:
-            raise SyntaxError(
-                f"`{line.strip()}` needs IPython in the server's Python, which is not there: pip install ipython on the "
-                "server, and restart it"
-            )
-        lines[number] = line[: len(line) - len(line.lstrip())] + "pass"
-    return "\n".join(lines)

@@ -7,13 +7,17 @@ An interrupt reaches Python code as SIGINT where it runs on the process's main t
 itself, for a sleep, a lock, or the engine's other threads, `Thread.interrupt` ends that. So:
 
 - `armed` says whether a strike may land; it is taken back before the cell's outcome is sent, together with a strike that has
-  not landed yet, so that none ever hits the next cell.
+  not landed yet, so that none ever hits the next cell. A strike that comes before that lands as the cell begins.
 - Short sections that must not be cut (queueing a frame) run in `shielded`: a strike waits for their end.
+- A cell that awaits something is cancelled by its loop. If something else keeps the loop busy, that is struck, until the loop
+  gets round to it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import ctypes
 import signal
 import sys
@@ -25,15 +29,16 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from .engine import Engine
+from .threads import ServiceThread
 
 T = TypeVar("T")
 
 PRESS_ON_FOR_S = 5.0
-from .threads import ServiceThread
 LOOK_EVERY_S = 0.02
+LOOP_PATIENCE_S = 0.1  # how long a loop may take to cancel a cell before what keeps it busy is struck
 
 
-def _checkpoint() -> None:
+def checkpoint() -> None:
     """A call is where Python delivers a pending asynchronous exception."""
 
 
@@ -47,11 +52,12 @@ class StrikeZone:
         self._ident = threading.get_ident()
         self._java_thread = engine.java_thread()
         self._lock = threading.RLock()
-        self._armed = False
+        self._armed = self._over = False
         self._depth = 0
         self._postponed = False
         self._landed = False
         self._previous_handler: Any = None
+        self._struck_since = 0.0
         self._struck_at: tuple[int, int] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -95,7 +101,7 @@ class StrikeZone:
     def shielded(self, work: Callable[[], None]) -> None:
         """Do something short that an interrupt must not cut in two."""
         with self._lock:
-            _checkpoint()
+            checkpoint()
             self._depth += 1
             try:
                 work()
@@ -107,20 +113,25 @@ class StrikeZone:
 
     def _arm(self) -> None:
         if self._main_thread:
+            take_pending_signals()  # of what ran before
             self._previous_handler = signal.signal(signal.SIGINT, self._on_signal)
-        self._armed = True
+        with self._lock:
+            self._armed = True
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def _disarm(self) -> None:
         while True:
             try:
                 with self._lock:
-                    self._armed = False
+                    self._armed, self._over = False, True
                     self._postponed = False
-                    if not self._main_thread:
-                        _set_async_exception(self._ident, None)
+                    set_async_exception(self._ident, None)
                 self._engine.clear_interrupted()
-                if self._main_thread and self._previous_handler is not None:
-                    signal.signal(signal.SIGINT, self._previous_handler)
+                if self._main_thread:
+                    take_pending_signals()
+                    if self._previous_handler is not None:
+                        signal.signal(signal.SIGINT, self._previous_handler)
                 return
             except KeyboardInterrupt:
                 continue
@@ -134,9 +145,12 @@ class StrikeZone:
             return
         if self._waits():
             self.cancel_if_waiting()
-            return
-        # Python code that Java has called: what it raises may end the Java call, or vanish there. Then the next one must come.
-        self._landed = not self._engine.runs_java(self._java_thread)
+            if not self._loop_is_hogged():
+                return
+        else:
+            # Python code that Java has called: what it raises may end the Java call, or vanish there. Then the next one must
+            # come.
+            self._landed = not self._engine.runs_java(self._java_thread)
         if self._depth:
             self._postponed = True
             return
@@ -147,28 +161,41 @@ class StrikeZone:
 
     def strike(self) -> bool:
         """Interrupt the cell; False if it is over. Returns at once, what comes later is done by a thread of its own."""
-        if not self._armed:
-            return False
-        self.interrupted = True
-        self._landed = False
+        with self._lock:
+            if self._over:
+                return False
+            self.interrupted = True
+            self._landed = False
+            self._struck_since = time.monotonic()
+            self._struck_at = None
         self._strike_python()
         ServiceThread(target=self._press_on, name="dh-kernel-interrupt", daemon=True).start()
         return True
 
     def cancel_if_waiting(self) -> None:
-        """Cancel a cell that has been struck while it awaits something."""
-        if self.interrupted and self._armed and not self._landed and self._waits():
-            assert self._loop is not None
-            assert self._task is not None
-            self._landed = True
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        """Cancel a cell that has been struck while it awaits something. Any thread; the loop does it."""
+        loop = self._loop
+        if loop is not None and self.interrupted and self._armed and not self._landed:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._cancel, context=contextvars.Context())
+
+    def _cancel(self) -> None:
+        with self._lock:
+            checkpoint()
+            if self.interrupted and self._armed and not self._landed and self._waits():
+                assert self._task is not None
+                self._landed = True
+                self._task.cancel()
 
     def _waits(self) -> bool:
         """Whether the cell's task is suspended, and the loop or something else on it runs."""
         return self._task is not None and self._loop is not None and asyncio.current_task(self._loop) is not self._task
 
+    def _loop_is_hogged(self) -> bool:
+        return self.interrupted and time.monotonic() - self._struck_since > LOOP_PATIENCE_S
+
     def _press_on(self) -> None:
-        """Repeat the signal until it lands, and end a wait inside Java, so that it can.
+        """Repeat the strike until it lands, and end a wait inside Java, so that it can.
 
         A signal that comes right before a blocking call is noted by Python only when that call is over; the next one ends it.
         In Java only a thread that waits is interrupted. One that runs may be reading a file, and Java closes the channel under
@@ -176,31 +203,39 @@ class StrikeZone:
         """
         deadline = time.monotonic() + PRESS_ON_FOR_S
         java_struck = False
-        while self._armed and not self._landed and time.monotonic() < deadline:
-            if not java_struck and self._engine.waits_in_java(self._java_thread):
+        while not self._over and not self._landed and time.monotonic() < deadline:
+            if not java_struck and self._armed and self._engine.waits_in_java(self._java_thread):
                 with self._lock:
                     if self._armed:
                         self._java_thread.interrupt()
                 java_struck = True
             time.sleep(LOOK_EVERY_S)
-            if self._main_thread:
-                self._strike_python()
+            self._strike_python()
 
     def _strike_python(self) -> None:
         with self._lock:
             if not self._armed or self._landed:
                 return
-            self._struck_at = self._position()
-            if not self._main_thread and self._waits():
-                self.cancel_if_waiting()
-            elif not self._main_thread:
-                _set_async_exception(self._ident, KeyboardInterrupt)
-            elif hasattr(signal, "pthread_kill"):
-                signal.pthread_kill(self._ident, signal.SIGINT)
-            else:  # Windows
-                import _thread
+            self.cancel_if_waiting()  # its loop does it at a moment when nothing else is hit
+            if self._main_thread:
+                self._struck_at = self._position()
+                _signal_main_thread(self._ident)
+            elif self._task is None:
+                self._strike_once()
+            elif self._loop_is_hogged():
+                self._strike_loop()
 
-                _thread.interrupt_main()
+    def _strike_loop(self) -> None:
+        """Strike what keeps the loop from cancelling the cell, again and again; the cell itself, if it is that, once."""
+        if self._waits() and self._struck_at != self._position():
+            self._struck_at = None
+        self._strike_once()
+
+    def _strike_once(self) -> None:
+        """An asynchronous exception stays pending until it lands, so that it needs no repeating."""
+        if self._struck_at is None:
+            self._struck_at = self._position()
+            set_async_exception(self._ident, KeyboardInterrupt)
 
     def stuck(self) -> bool:
         """Whether the strike has not reached the code: it is inside a call that cannot be interrupted."""
@@ -226,6 +261,32 @@ def _would_be_ignored(frame: FrameType | None) -> bool:
     return False
 
 
-def _set_async_exception(ident: int, exception: type[BaseException] | None) -> None:
+def strike_what_runs(ident: int, *, main_thread: bool) -> None:
+    """Raise KeyboardInterrupt in whatever a thread runs between cells. The caller sees to it that no cell is hit.
+
+    On the main thread a signal ends a blocking call first: its handler, which does nothing, is where the exception lands.
+    """
+    set_async_exception(ident, KeyboardInterrupt)
+    if main_thread:
+        _signal_main_thread(ident)
+
+
+def take_pending_signals() -> None:
+    """Let the handler that is in place have the signals that have been sent already. On the main thread."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, ())  # on its way back from the system call they arrive, and Python looks
+
+
+def _signal_main_thread(ident: int) -> None:
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(ident, signal.SIGINT)
+    else:  # Windows
+        import _thread
+
+        _thread.interrupt_main()
+
+
+def set_async_exception(ident: int, exception: type[BaseException] | None) -> None:
+    """Make an exception pending in a thread, or take back what is pending there."""
     argument = ctypes.py_object(exception) if exception is not None else ctypes.py_object()
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)

@@ -10,6 +10,7 @@ As in ipykernel a loop runs between cells and around them: tasks that a cell has
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import sys
@@ -17,6 +18,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from .waits import wait_in_slices_here
 
 LAUNCHER_MODULE = "_dh_kernel_launcher"
 
@@ -96,15 +99,26 @@ class ThreadWorker:
         self.tasks = SerialTasks(self.loop)
         self._prepare, self._on_stray = prepare, on_stray
         self._stopping = False
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def ident(self) -> int:
+        """The thread's identifier."""
+        return self._thread.ident or 0
 
     def stop(self) -> None:
         """End the thread when what it does just now is over."""
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self.tasks.submit(self._stop)
+
+    def _stop(self) -> None:
         self._stopping = True
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.stop()
 
     def _run(self) -> None:
         _lane_threads.add(threading.get_ident())
+        wait_in_slices_here()
         asyncio.set_event_loop(self.loop)
         self._prepare()
         while not self._stopping:
@@ -113,6 +127,7 @@ class ThreadWorker:
             except BaseException:  # an interrupt that landed in the loop's own code: this thread's edge
                 self._on_stray()
         _lane_threads.discard(threading.get_ident())
+        self.loop.close()
 
 
 class MainThreadWorker:
@@ -125,6 +140,7 @@ class MainThreadWorker:
         if not hasattr(main_thread, "tasks"):  # of all sessions on this server
             main_thread.tasks = SerialTasks(self.loop)
         self.tasks: SerialTasks = main_thread.tasks
+        self.ident: int = main_thread.ident
         _lane_threads.add(main_thread.ident)
 
     def stop(self) -> None:

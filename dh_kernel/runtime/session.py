@@ -13,13 +13,15 @@ import contextlib
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from . import front
-from .cells import Cell, CellRunner, Outcome
+from .cells import Cell, CellRunner, Outcome, interrupted
 from .channel import Channel
 from .comms import Comms
+from .dh_magic import About
 from .engine import Engine
 from .evaluation import Evaluator
 from .interpreter import PlainInterpreter
@@ -60,9 +62,12 @@ class RuntimeSession:
         plain = PlainInterpreter(namespace, session_id, own_files)
         self._evaluator = Evaluator(namespace, plain, self._outputs, self._scope_observer, engine, own_files)
         self._lanes: dict[str | None, CellRunner] = {}
-        if self._launched:
-            self._lane(None).prepare(lambda: self._load_ipython(own_files))
+        self._outputs.about = About(
+            engine, self._tables, namespace, launched=self._launched, address=str(options.get("address", "")), session=session_id
+        )
+        self._lane(None).prepare(lambda: self._load_ipython(own_files))
         self._cells: dict[str, Cell] = {}
+        self._left_over: dict[str, Cell] = {}  # abandoned, and not at its end yet
         self._questioner = Questioner(f"dh-kernel-questions-{session_id}", self._answer)
         self._linger: threading.Timer | None = None
         self._closed = False
@@ -75,17 +80,25 @@ class RuntimeSession:
         }
 
     def _load_ipython(self, own_files: tuple[str, ...]) -> None:
-        """Let IPython run the cells if it is there. Its shell is one per process, so only in a launched server.
+        """Let IPython run the cells if it is there. A shell that cannot be made leaves the plain wrapper in place.
 
         On the cells' thread, before the first of them: the import takes as long as opening the stream, which goes on.
         """
-        with contextlib.suppress(ImportError):
+        try:
             from .ipython_shell import IPythonInterpreter
 
-            os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-            self._evaluator.interpreter = IPythonInterpreter(
-                self._namespace, own_files, self._outputs.show, self._tables.table_class
+            if self._launched:
+                os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+            made = IPythonInterpreter(
+                self._namespace, own_files, self._outputs.show, self._tables.table_class, launched=self._launched
             )
+        except ImportError:
+            return
+        except Exception:  # an IPython of another age
+            traceback.print_exc()
+            return
+        self._outputs.shell, self._evaluator.interpreter = made.shell, made
+        made.start()
 
     def _bundle(self, value: object) -> Any:
         return self._evaluator.interpreter.bundle(value)
@@ -128,12 +141,21 @@ class RuntimeSession:
         self._lane(cell.lane).submit_prompt(cell, lambda: self._evaluator.guard(handle()), lambda done: self._done(cell, done))
 
     def _on_interrupt(self, message: dict[str, Any]) -> None:
+        """Strike a cell; without one, or if earlier ones still run, say what can be done about those."""
+        self._tell_of_left_over(message["cell"])
         cell = self._cells.get(message["cell"])
-        if cell is None or cell.zone is None or not cell.zone.strike():
+        if cell is None:
             return
-        timer = ServiceTimer(self._grace_s, self._abandon_if_stuck, (cell,))
-        timer.name, timer.daemon = "dh-kernel-abandon", True
-        timer.start()
+        if self._lane(cell.lane).withdraw(cell):
+            self._done(cell, interrupted("interrupted before it began"))
+        elif cell.zone is not None and cell.zone.strike():
+            timer = threading.Timer(self._grace_s, self._abandon_if_stuck, (cell,))
+            timer.name, timer.daemon = "dh-kernel-abandon", True
+            timer.start()
+
+    def _on_ping(self, message: dict[str, Any]) -> None:
+        """The kernel asks whether the server's Python is held up by a call that lets nobody else run."""
+        self.channel.queue({"kind": "answer", "request": message["request"], "content": {"status": "ok"}})
 
     def _on_complete(self, message: dict[str, Any]) -> None:
         self._questioner.put(message)
@@ -154,25 +176,36 @@ class RuntimeSession:
     # --- a cell's end, on its thread or on that of the interrupt
 
     def _done(self, cell: Cell, outcome: Outcome) -> None:
-        if outcome["status"] == "interrupted":
-            outcome = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": ["KeyboardInterrupt"]}
+        if self._cells.pop(cell.id, None) is None:
+            self._left_over.pop(cell.id, None)
+            self._tell(cell.id, f"The interrupted cell [{cell.count}] has come to its end in the server.")
+            return
         self._outputs.flush()
-        self._cells.pop(cell.id, None)
         self.channel.queue({"kind": "done", "cell": cell.id, **clean(outcome)})
 
     def _abandon_if_stuck(self, cell: Cell) -> None:
         if cell.id not in self._cells or cell.zone is None or not cell.zone.stuck():
             return
         self._outputs.flush()
-        self._lane(cell.lane).abandon(cell)
+        self._left_over[cell.id] = cell
         if self._cells.pop(cell.id, None) is None:
+            del self._left_over[cell.id]
             return
+        self._lane(cell.lane).abandon(cell)
         text = (
             "interrupted; what the cell was doing cannot be stopped and is still running in the server, its output is cut off"
         )
-        traceback = [f"KeyboardInterrupt: {text}"]
-        outcome = {"status": "error", "ename": "KeyboardInterrupt", "evalue": text, "traceback": traceback}
-        self.channel.queue({"kind": "done", "cell": cell.id, **outcome})
+        self.channel.queue({"kind": "done", "cell": cell.id, **interrupted(text)})
+
+    def _tell_of_left_over(self, cell_id: str) -> None:
+        """Shown in the cell that is interrupted, or in the one that is left over if none is."""
+        for cell in list(self._left_over.values()):
+            text = f"The interrupted cell [{cell.count}] is still running in the server and cannot be stopped there."
+            way = "Restart the kernel, or run `%dh restart`, to end it." if self._launched else "It ends with the server."
+            self._tell(cell_id or cell.id, f"{text} {way}")
+
+    def _tell(self, cell_id: str, text: str) -> None:
+        self.channel.queue({"kind": "stream", "cell": cell_id, "name": "stderr", "text": f"{text}\n", "log": False})
 
     # --- questions: completion, inspection, which comms there are; on the questioner's thread
 
@@ -219,6 +252,7 @@ class RuntimeSession:
             runner.close()
         self._questioner.close()
         self._scope_observer.close()
+        self._evaluator.interpreter.close()
         self._engine.leave_to_console(self._scope)
         self._outputs.close()
         self.channel.close()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import io
+import os
 import sys
 import threading
 import time
@@ -25,7 +26,8 @@ from .wire import MAX_FRAME_BYTES
 
 STATE_MODULE = "_dh_kernel_switchboard_2"
 FLUSH_EVERY_S = 0.03
-SETTLE_S = 0.005  # how long unfinished lines wait for their end: `print` writes its parts one by one
+# How long unfinished lines wait for their end: `print` writes its parts one by one, and the processors may be busy.
+SETTLE_S = 0.025
 _REMEMBERED_FILES = 5000
 _CONSOLE_FILE = "<string>"
 
@@ -104,6 +106,13 @@ class RoutedStream(io.TextIOBase):
 
     def __init__(self, name: str, switchboard: Switchboard, previous: Any) -> None:
         self._name, self._switchboard, self._previous = name, switchboard, previous
+        self._forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        """A forked process has none of our threads: its text goes to its file descriptor, which a launched server reads."""
+        self._forked = True
 
     @property
     def name(self) -> str:
@@ -116,17 +125,17 @@ class RoutedStream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        target = self._switchboard.current()
+        target = None if self._forked else self._switchboard.current()
         if target is not None:
             target.write_text(self._name, text)
             return len(text)
-        for take in self._switchboard.unowned:
+        for take in () if self._forked else self._switchboard.unowned:
             take(self._name, text)
         self._previous.write(text)
         return len(text)
 
     def flush(self) -> None:
-        if self._switchboard.current() is None:
+        if self._forked or self._switchboard.current() is None:
             self._previous.flush()
 
     def writable(self) -> bool:
@@ -247,7 +256,7 @@ class TextBuffer:
             now = time.monotonic()
             due = self._last_flush + FLUSH_EVERY_S
             if not self._parts[-1][2][-1].endswith("\n"):
-                due = max(due, min(self._last_write + SETTLE_S, self._first_write + FLUSH_EVERY_S))
+                due = max(due, min(self._last_write + SETTLE_S, self._first_write + 2 * FLUSH_EVERY_S))
         if due > now:
             return due - now
         self.flush()

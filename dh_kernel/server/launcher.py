@@ -59,7 +59,6 @@ class MainThread:
         asyncio.set_event_loop(self.loop)
         while self._exit_code is None:
             try:
-                _ignore_interrupts()
                 self.loop.run_forever()
             except BaseException:  # the edge of what runs here: also SystemExit and KeyboardInterrupt end only that
                 continue

@@ -283,3 +283,31 @@ def test_an_unfinished_line_waits_a_little_for_its_end() -> None:
 def test_lone_surrogates_are_spelled_out() -> None:
     assert printable("a\ud800é") == "a\\ud800é"
     assert printable("é\U0001f600") == "é\U0001f600"
+
+
+ROOT = Path(__file__).parents[2]
+_FORK = """
+import os, sys
+from dh_kernel.runtime import streams
+
+class Cell:
+    over = False
+    def write_text(self, name, text):
+        os.write(1, f"cell: {text}".encode())
+
+switchboard = streams.install_switchboard()
+with switchboard.entered(Cell()):
+    print("parent", end="|")
+    if os.fork() == 0:
+        print("child", end="|")
+        sys.stdout.flush()
+        os._exit(0)
+    os.wait()
+    print("parent", end="|")
+"""
+
+
+def test_a_forked_process_writes_to_its_file_descriptor() -> None:
+    """It has none of the runtime's threads, so what it gave to the cell would be lost."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORK], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "cell: parentcell: |child|cell: parentcell: |"
