@@ -15,7 +15,8 @@ import asyncio
 import contextlib
 import platform
 import threading
-from typing import Any, ClassVar
+from collections.abc import Coroutine
+from typing import Any, ClassVar, TypeVar
 
 from ipykernel.jsonutil import json_clean
 from ipykernel.kernelbase import Kernel
@@ -31,9 +32,11 @@ from .backend import Backend
 from .publishing import Publisher
 from .runs import Run, Runs, interrupted
 
+T = TypeVar("T")
 NOTE_AFTER_S = 1.0
 QUESTION_TIMEOUT_S = 2.0
-_QUESTIONS = frozenset(
+_COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
+_NOT_WAITING = _COMM_MESSAGES | frozenset(
     {
         "complete_request",
         "inspect_request",
@@ -43,7 +46,6 @@ _QUESTIONS = frozenset(
         "comm_info_request",
     }
 )
-_COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
 
 
 class DeephavenKernel(Kernel):  # type: ignore[misc]
@@ -126,10 +128,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     async def _in_lane(self, lane: str | None, msg: Any) -> None:
         """One after the other; but questions, and messages to comms, do not wait for the cell that runs."""
         lock = self._lane_locks.setdefault(lane, asyncio.Lock())
-        kind = self._kind_of(msg) if lock.locked() else None
-        if kind in _QUESTIONS:
-            await self.dispatch_shell(msg, subshell_id=lane, concurrent=True)
-        elif kind in _COMM_MESSAGES:
+        if lock.locked() and self._kind_of(msg) in _NOT_WAITING:
+            # With a status of their own: JupyterLab takes an answer as complete, and ipywidgets send more, only after idle.
             await self.dispatch_shell(msg, subshell_id=lane)
             self._still_busy()
         else:
@@ -155,17 +155,33 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     def post_handler_hook(self) -> None:
         """As `pre_handler_hook`."""
 
+    async def create_subshell_request(self, socket: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """As in the base class; the subshell's thread on the server is there before the reply."""
+        assert self.session is not None
+        manager_socket = self.shell_channel_thread.manager.control_to_shell_channel.from_socket
+        manager_socket.send_json({"type": "create"})
+        reply = manager_socket.recv_json()
+        if reply["status"] == "ok":
+            await self._question("open_lane", lane=reply["subshell_id"])
+        self.session.send(socket, "create_subshell_reply", reply, parent, ident)
+
     async def delete_subshell_request(self, socket: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """End a subshell, on the server too; what runs in it is interrupted."""
+        """As in the base class; what runs in the subshell is interrupted, and its thread on the server ends."""
         lane = parent["content"].get("subshell_id")
-        for run in self._runs.active:
-            if run.lane == lane and lane is not None and run.session is not None:
-                run.session.send("interrupt", cell=run.id)
-        session = self.backend.current if self.backend is not None else None
-        if session is not None and lane is not None:
-            session.send("close_lane", lane=lane)
+        if lane is not None:
+            for run in self._runs.active:
+                if run.lane == lane and run.session is not None:
+                    run.session.send("interrupt", cell=run.id)
+            await self._question("close_lane", lane=lane)
         await super().delete_subshell_request(socket, ident, parent)
         self._lane_locks.pop(lane, None)
+
+    async def _on_main_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Handlers of the control channel run on a thread of its own; all that is kept of runs belongs to the main one."""
+        loop = self.io_loop.asyncio_loop
+        if asyncio.get_running_loop() is loop:
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
     # --- cells
 
@@ -184,9 +200,23 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         cell_meta: dict[str, Any] | None = None,
         cell_id: str | None = None,
     ) -> dict[str, Any]:
-        """Run one cell on the server; the content of its `execute_reply`."""
-        store_history = store_history and not silent
-        run = self._new_run()
+        """Run one cell on the server; the content of its `execute_reply`. Also for a request on the control channel."""
+        parent = self.get_parent()
+        ident = self._shell_parent_ident.get(None) or self._control_parent_ident
+        running = self._execute(parent, ident, code, silent, store_history and not silent, user_expressions or {}, allow_stdin)
+        return await self._on_main_loop(running)
+
+    async def _execute(
+        self,
+        parent: dict[str, Any],
+        ident: Any,
+        code: str,
+        silent: bool,
+        store_history: bool,
+        user_expressions: dict[str, str],
+        allow_stdin: bool,
+    ) -> dict[str, Any]:
+        run = self._new_run(parent, ident)
         if store_history:
             self._count += 1
         assert self.backend is not None
@@ -195,9 +225,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             "count": run.count,
             "silent": silent,
             "store_history": store_history,
-            "user_expressions": user_expressions or {},
+            "user_expressions": user_expressions,
             "allow_stdin": allow_stdin,
-            "show_tables": self.backend.settings.show_tables,
+            "show_tables": self.backend.settings.show_tables and store_history,  # a cell without is a front end's own
             "rows": self.backend.settings.rows,
         }
         done = await self._run_to_end(run, "execute", message)
@@ -205,8 +235,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self.history.store(run.count, _without_surrogates(code))
         return self._reply(run, done)
 
-    def _new_run(self) -> Run:
-        run = Run(f"c{next(self._numbers)}", self.get_parent("shell"), self._shell_parent_ident.get(), self._count)
+    def _new_run(self, parent: dict[str, Any], ident: Any) -> Run:
+        run = Run(f"c{next(self._numbers)}", parent, ident, self._count)
         self._runs.add(run)
         return run
 
@@ -275,7 +305,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     async def comm_message(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Hand a message to the server's comms; what its callback puts out is published with it as the parent."""
-        run = self._new_run()
+        run = self._new_run(parent, ident)
         kind = parent["header"]["msg_type"]
         message = {"msg_type": kind, "content": parent["content"], "metadata": parent.get("metadata", {})}
         buffers = [bytes(buffer) for buffer in parent.get("buffers", ())]
@@ -359,6 +389,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     # --- questions
 
     async def _question(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """The runtime's answer; empty if there is none within two seconds, or no session."""
+        return await self._on_main_loop(self._ask_runtime(kind, fields))
+
+    async def _ask_runtime(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
         session = self.backend.current if self.backend is not None else None
         if session is None:
             return {}
