@@ -95,6 +95,11 @@ class Backend:
         """The open session, if there is one."""
         return self._session
 
+    @property
+    def is_open_or_opening(self) -> bool:
+        """Whether there is a session, or soon will be."""
+        return self._session is not None or (self._opening is not None and not self._opening.done())
+
     async def preview(self, session: Session, table: TableShown) -> TablePreview:
         """Read a table's rows on a thread of the pool, and release it."""
         preview = await self._loop.run_in_executor(self._pool, session.preview, table)

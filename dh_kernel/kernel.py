@@ -30,22 +30,11 @@ from dh_kernel.session import Answered, CellDone, Event, InputAsked, ServerInfo,
 from .asking import Asker
 from .backend import Backend
 from .publishing import Publisher
-from .runs import Run, Runs, interrupted
+from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
 
 T = TypeVar("T")
 NOTE_AFTER_S = 1.0
 QUESTION_TIMEOUT_S = 2.0
-_COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
-_NOT_WAITING = _COMM_MESSAGES | frozenset(
-    {
-        "complete_request",
-        "inspect_request",
-        "is_complete_request",
-        "history_request",
-        "kernel_info_request",
-        "comm_info_request",
-    }
-)
 
 
 class DeephavenKernel(Kernel):  # type: ignore[misc]
@@ -62,14 +51,14 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name in _COMM_MESSAGES:
+        for name in COMM_MESSAGES:
             self.shell_handlers[name] = self.comm_message
         self.backend: Backend | None = None
         self._publisher: Publisher | None = None
         self._asker = Asker(self)
         self._count = 1
         self._runs = Runs()
-        self._lane_locks: dict[str | None, asyncio.Lock] = {}
+        self._lanes: dict[str | None, Lane] = {}
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._died_idle: str | None = None
         self._numbers = iter(range(1, 1 << 62))
@@ -127,13 +116,14 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     async def _in_lane(self, lane: str | None, msg: Any) -> None:
         """One after the other; but questions, and messages to comms, do not wait for the cell that runs."""
-        lock = self._lane_locks.setdefault(lane, asyncio.Lock())
-        if lock.locked() and self._kind_of(msg) in _NOT_WAITING:
+        queue = self._lanes.setdefault(lane, Lane())
+        kind = self._kind_of(msg)
+        if queue.lets_pass(kind):
             # With a status of their own: JupyterLab takes an answer as complete, and ipywidgets send more, only after idle.
             await self.dispatch_shell(msg, subshell_id=lane)
             self._still_busy()
         else:
-            async with lock:
+            async with queue.turn(kind):
                 await self.dispatch_shell(msg, subshell_id=lane)
 
     def _kind_of(self, msg: Any) -> str | None:
@@ -174,7 +164,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                     run.session.send("interrupt", cell=run.id)
             await self._question("close_lane", lane=lane)
         await super().delete_subshell_request(socket, ident, parent)
-        self._lane_locks.pop(lane, None)
+        self._lanes.pop(lane, None)
 
     async def _on_main_loop(self, work: Coroutine[Any, Any, T]) -> T:
         """Handlers of the control channel run on a thread of its own; all that is kept of runs belongs to the main one."""
@@ -247,7 +237,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             if session is None:
                 return interrupted(run, "interrupted before the server was ready")
             run.session = session
-            if self._died_idle is not None:
+            if self._died_idle is not None and not run.is_comm:
                 self._send(run, "stream", {"name": "stderr", "text": f"{self._died_idle}\n"})
                 self._died_idle = None
             session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
@@ -267,9 +257,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         noted = False
         try:
             await asyncio.wait((opening, stop), timeout=NOTE_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done() and not stop.done():
+            if not opening.done() and not stop.done() and not run.is_comm:
                 noted = True
                 self._send(run, "stream", {"name": "stderr", "text": self.backend.what_starts + " …\n"})
+            if not opening.done() and not stop.done():
                 await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
             if not opening.done():
                 return None
@@ -305,15 +296,25 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     async def comm_message(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Hand a message to the server's comms; what its callback puts out is published with it as the parent."""
+        assert self.backend is not None
         run = self._new_run(parent, ident)
         kind = parent["header"]["msg_type"]
+        if not self.backend.is_open_or_opening:
+            self._refuse(run, parent)
+            return
         message = {"msg_type": kind, "content": parent["content"], "metadata": parent.get("metadata", {})}
         buffers = [bytes(buffer) for buffer in parent.get("buffers", ())]
         done = await self._run_to_end(run, "comm", {"message": message}, buffers)
-        if done.error is not None and kind == "comm_open" and run.session is None:
-            self._send(run, "comm_close", {"comm_id": parent["content"].get("comm_id", ""), "data": {}})
+        if run.session is None:
+            self._refuse(run, parent)
         elif done.error is not None and done.error["ename"] != "KeyboardInterrupt":
             self._send(run, "stream", {"name": "stderr", "text": "\n".join([*done.error["traceback"], ""])})
+
+    def _refuse(self, run: Run, parent: dict[str, Any]) -> None:
+        """There is no server, so no comm and no target. A message to a comm starts none: what it meant is gone."""
+        self._runs.end(run)
+        if parent["header"]["msg_type"] == "comm_open":
+            self._send(run, "comm_close", {"comm_id": parent["content"].get("comm_id", ""), "data": {}})
 
     async def comm_info_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """The comms that are open on the server, of one target if the request names one."""
@@ -357,7 +358,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         for run in self._runs.of_session(session):
             if not run.gone.done():
                 run.gone.set_result(type(error)(f"{error}\n{_GONE}"))
-                hit = True
+                hit |= not run.is_comm  # what a callback says may be shown nowhere
         if not hit:
             self._died_idle = f"{error}\n{_GONE}"
         for question in self._questions.values():
@@ -374,7 +375,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def _send(self, run: Run, kind: str, content: dict[str, Any], metadata: Any = None, buffers: Any = None) -> None:
         """Put a message of a run on IOPub."""
-        if self.session is None or (run.silent and kind != "error" and kind not in _COMM_MESSAGES):
+        if self.session is None or (run.silent and kind != "error" and kind not in COMM_MESSAGES):
             return
         self.session.send(
             self.iopub_socket,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dh_kernel.model import TablePreview
-from dh_kernel.session import Cleared, CommSent, Displayed, Event, Resulted, StreamText, TableShown
+from dh_kernel.session import Cleared, CommSent, Displayed, ErrorShown, Event, Resulted, StreamText, TableShown
 
 from .backend import Backend
 from .runs import Run
@@ -41,6 +41,8 @@ class Publisher:
             self._display(run, event)
         elif isinstance(event, Resulted):
             self._result(run, event.data, event.metadata)
+        elif isinstance(event, ErrorShown):
+            self._send(run, "error", event.error)
         elif isinstance(event, TableShown):
             self._table(run, event, await begun)
         elif isinstance(event, Cleared):

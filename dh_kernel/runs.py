@@ -6,14 +6,26 @@ Neighbours: `kernel` (makes them), `publishing` (shows their events). Refuses to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from dh_kernel.errors import DhKernelError
 from dh_kernel.session import CellDone, Event
 
 _REMEMBERED = 1000
+COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
+_QUESTIONS = frozenset(
+    {
+        "complete_request",
+        "inspect_request",
+        "is_complete_request",
+        "history_request",
+        "kernel_info_request",
+        "comm_info_request",
+    }
+)
 
 
 class Run:
@@ -27,6 +39,7 @@ class Run:
         header = parent["header"]
         self.parent = {"header": header}  # without the code, which may be large: runs are remembered for long
         self.lane: str | None = header.get("subshell_id")
+        self.is_comm = header["msg_type"] in COMM_MESSAGES
         self.silent = bool(parent["content"].get("silent", False))
         self.events: asyncio.Queue[tuple[Any, Event, int, Any]] = asyncio.Queue()
         self.gone: asyncio.Future[DhKernelError] = asyncio.get_running_loop().create_future()
@@ -54,6 +67,42 @@ class Run:
         if getter.done() and not getter.cancelled():
             return getter.result()
         raise self.gone.result()
+
+
+class Lane:
+    """Whose turn it is in the main shell, or in a subshell: cells take turns, questions do not wait.
+
+    Messages to comms pass a running cell; the server sees to it that they run when its thread is free. They keep their own
+    order. A comm is opened only behind the cells that wait, since one of them may register its target.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._waiting = self._comms_waiting = 0
+
+    def lets_pass(self, kind: str | None) -> bool:
+        """Whether a message may be handled at once."""
+        if kind in _QUESTIONS:
+            return self._turn.locked()
+        if kind in COMM_MESSAGES:
+            return not (self._waiting if kind == "comm_open" else self._comms_waiting)
+        return False
+
+    @contextlib.asynccontextmanager
+    async def turn(self, kind: str | None) -> AsyncIterator[None]:
+        """Wait for a message's turn."""
+        is_comm = kind in COMM_MESSAGES
+        self._waiting += 1
+        self._comms_waiting += is_comm
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+            self._comms_waiting -= is_comm
+        try:
+            yield
+        finally:
+            self._turn.release()
 
 
 class Runs:

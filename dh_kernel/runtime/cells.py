@@ -45,6 +45,8 @@ class Cell:
         self.allow_stdin: bool = message.get("allow_stdin", False)
         self.front: Any = None
         self.abandoned = self.over = False
+        self.suspends = False  # whether it may await something
+        self.is_comm: bool = message.get("kind") == "comm"
         self.zone: StrikeZone | None = None
         self._text, self._wait_for_room, self._before_text = text, wait_for_room, before_text
         self._on_compiled = on_compiled
@@ -181,6 +183,7 @@ class CellRunner:
         self._end(job, outcome)
 
     async def _run_later(self, worker: Worker, job: _Job) -> None:
+        job.cell.suspends = True
         zone = job.cell.zone
         assert zone is not None
         with self._entered(job.cell):

@@ -1,7 +1,7 @@
 """Comms between code on the server and the front end, over the session's stream: what ipywidgets and its like are built on.
 
-Neighbours: `outputs` (queues frames), `session` (hands messages on). Needs the `comm` package on the server, which ipywidgets
-and IPython's own kernel bring; without it front ends are told that nobody listens. Refuses to know widgets.
+Neighbours: `outputs` (queues frames), `session` (hands messages on), `comm_classes`. Needs the `comm` package on the server,
+which ipywidgets brings; without it front ends are told that nobody listens. Refuses to know widgets.
 
 A frame `comm` has msg_type, content and metadata as in Jupyter's messages, and the buffers beside it.
 Source: Jupyter messaging, "Custom Messages"; the `comm` package, whose two functions a kernel replaces.
@@ -10,13 +10,16 @@ Source: Jupyter messaging, "Custom Messages"; the `comm` package, whose two func
 from __future__ import annotations
 
 import importlib.util
+import sys
+import types
 from typing import Any
 
 from .cells import Cell
+from .facade import KernelFacade
 from .outputs import Outputs
 from .streams import install_switchboard
 
-_main: Comms | None = None
+_launched: Comms | None = None
 
 
 class Comms:
@@ -25,31 +28,34 @@ class Comms:
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
         self._manager: Any = None
+        self._facade = KernelFacade()
+        self._closed = False
 
-    def install(self, *, main: bool) -> None:
-        """Make `comm.create_comm` and `comm.get_comm_manager` find the calling cell's session.
-
-        Args:
-            main: use this session where the calling code belongs to no cell.
-        """
-        global _main
-        if main or _main is None:
-            _main = self
-        if importlib.util.find_spec("comm") is None:
-            return
-        import comm
-
-        comm.create_comm = _create_comm
-        comm.get_comm_manager = lambda: _current().manager
+    def own_process(self) -> None:
+        """The server belongs to this session: what belongs to no cell uses its comms."""
+        global _launched
+        _launched = self
 
     @property
     def manager(self) -> Any:
         """The `comm.base_comm.CommManager` of this session; None where the package is missing."""
-        if self._manager is None and importlib.util.find_spec("comm") is not None:
-            from comm.base_comm import CommManager
+        if self._manager is None and install():
+            from .comm_classes import Manager
 
-            self._manager = CommManager()
+            self._manager = Manager(_others("get_comm_manager")().targets)
         return self._manager
+
+    @property
+    def kernel(self) -> Any:
+        """What code on the server takes for the kernel."""
+        shell = getattr(self._outputs, "shell", None)
+        return shell.kernel if shell is not None else self._facade
+
+    def create(self, *arguments: Any, **keywords: Any) -> Any:
+        """A comm of this session. As `comm.create_comm`."""
+        from .comm_classes import Comm
+
+        return Comm(self, *arguments, **keywords)
 
     def handle(self, message: dict[str, Any], buffers: list[bytes], cell: Cell) -> None:
         """Take a message of the front end; on the cells' thread, as the cell of this message."""
@@ -61,12 +67,24 @@ class Comms:
             return
         whole = {
             "header": cell.parent,
+            "msg_id": cell.parent.get("msg_id"),
+            "msg_type": kind,
             "parent_header": {},
             "metadata": message["metadata"],
             "content": content,
             "buffers": [memoryview(buffer) for buffer in buffers],
         }
         getattr(manager, kind)(None, None, whole)
+
+    def lane_of(self, message: dict[str, Any], lane: str | None) -> str | None:
+        """The lane on which to handle a message of the front end that came for `lane`.
+
+        Front ends may use a subshell for comms. But where a cell awaits something, and was the last to send on this comm, the
+        message may be what it awaits; then its event loop has to see it, which is free meanwhile.
+        """
+        comms = self._manager.comms if self._manager is not None else {}
+        sender = getattr(comms.get(message["content"].get("comm_id")), "sender", None)
+        return sender.lane if sender is not None and sender.suspends and not sender.over else lane
 
     def info(self, target: str | None) -> dict[str, Any]:
         """The open comms, as in `comm_info_reply`."""
@@ -81,46 +99,83 @@ class Comms:
         metadata: dict[str, Any],
         buffers: list[bytes],
         cell: Cell | None = None,
-    ) -> None:
-        """Queue a message to the front end; its parent is that of the calling cell, or of the latest one."""
+    ) -> Cell | None:
+        """Queue a message to the front end, whose parent is that of the calling cell, or of the latest. Returns that cell."""
         cell = cell or self._outputs.current_cell()
-        header = {"kind": "comm", "cell": cell.id if cell is not None else "", "msg_type": kind}
-        self._outputs.queue_comm(cell, {**header, "content": content, "metadata": metadata}, buffers)
+        if not self._closed:
+            header = {"kind": "comm", "cell": cell.id if cell is not None else "", "msg_type": kind}
+            self._outputs.queue_comm(cell, {**header, "content": content, "metadata": metadata}, buffers)
+        return cell
+
+    def close(self) -> None:
+        """The session has ended: what code on the server still sends goes nowhere."""
+        global _launched
+        self._closed = True
+        if _launched is self:
+            _launched = None
 
 
-def _current() -> Comms:
-    cell = install_switchboard().current()
-    comms = getattr(getattr(cell, "front", None), "comms", None) or _main
-    assert comms is not None
-    return comms
+def install() -> bool:
+    """Make `comm.create_comm` and `comm.get_comm_manager` find the calling cell's session. False without the package.
+
+    Before each cell, since the package may have been installed in the one before.
+    """
+    module = sys.modules.get("comm")
+    if module is None:
+        found = importlib.util.find_spec("comm")
+        if found is None or not found.submodule_search_locations:  # a file of this name is the user's
+            return False
+        module = importlib.import_module("comm")
+    if not hasattr(type(module), "dh_kernel_routed") and hasattr(module, "get_comm_manager"):
+        module.__class__ = _CommModule
+    return hasattr(type(module), "dh_kernel_routed")
+
+
+class _CommModule(types.ModuleType):
+    """The `comm` package, with functions that ask whose cell calls.
+
+    What others put into their place is kept, and used by code that is no cell's: ipykernel replaces them when it is imported,
+    and a server may have been started in a notebook of its.
+    """
+
+    dh_kernel_routed = True
+
+    @property
+    def create_comm(self) -> Any:
+        """A function that makes a comm."""
+        return _create_comm
+
+    @create_comm.setter
+    def create_comm(self, function: Any) -> None:
+        vars(self)["create_comm"] = function
+
+    @property
+    def get_comm_manager(self) -> Any:
+        """A function that finds the manager of comms."""
+        return _get_comm_manager
+
+    @get_comm_manager.setter
+    def get_comm_manager(self, function: Any) -> None:
+        vars(self)["get_comm_manager"] = function
+
+
+def _others(name: str) -> Any:
+    """The package's own function, or another kernel's."""
+    return vars(sys.modules["comm"])[name]
 
 
 def _create_comm(*arguments: Any, **keywords: Any) -> Any:
-    """A comm of the calling cell's session. As `comm.create_comm`."""
-    return _comm_class()(*arguments, **keywords)
+    comms = _current()
+    make = comms.create if comms is not None else _others("create_comm")
+    return make(*arguments, **keywords)
 
 
-_made_class: Any = None
+def _get_comm_manager() -> Any:
+    comms = _current()
+    return comms.manager if comms is not None else _others("get_comm_manager")()
 
 
-def _comm_class() -> Any:
-    global _made_class
-    if _made_class is None:
-        from comm.base_comm import BaseComm
-
-        class Comm(BaseComm):
-            """One comm. Keeps to the session that it was made in, also when its messages are sent from elsewhere."""
-
-            _dh_kernel_comms: Comms | None = None
-
-            def publish_msg(
-                self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
-            ) -> None:
-                if self._dh_kernel_comms is None:
-                    self._dh_kernel_comms = _current()
-                content = {"data": {} if data is None else data, "comm_id": self.comm_id, **keys}
-                raw = [bytes(memoryview(buffer).cast("B")) for buffer in buffers or ()]
-                self._dh_kernel_comms.send(msg_type, content, metadata or {}, raw)
-
-        _made_class = Comm
-    return _made_class
+def _current() -> Comms | None:
+    cell = install_switchboard().current()
+    comms: Comms | None = getattr(getattr(cell, "front", None), "comms", None)
+    return comms or _launched

@@ -99,6 +99,15 @@ def publish(data: dict[str, Any], metadata: dict[str, Any], display_id: str | No
         print(data["text/plain"])
 
 
+def publish_error(content: dict[str, Any]) -> bool:
+    """Show an error (`ename`, `evalue`, `traceback`) in the running cell, which goes on. False where there is no cell."""
+    front = _current()
+    if front is not None:
+        outputs, cell = front
+        outputs.error(cell, {name: content[name] for name in ("ename", "evalue", "traceback")})
+    return front is not None
+
+
 def clear_output(wait: bool = False) -> None:
     """Clear the running cell's output, or replace it when the next output comes."""
     front = _current()

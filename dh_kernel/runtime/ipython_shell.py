@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from IPython.core import page, payloadpage
+from IPython.core import interactiveshell, page, payloadpage
 from IPython.core.compilerop import CachingCompiler
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
@@ -23,6 +23,7 @@ from traitlets import Type
 from traitlets.config import Config
 
 from . import front
+from .facade import KernelFacade
 from .interpreter import ASYNC_WORDS, Evaluation, Request, bound_names
 from .tracebacks import safe_text, without_own_frames
 
@@ -99,30 +100,6 @@ class _Publisher(DisplayPublisher):  # type: ignore[misc]
         front.clear_output(wait)
 
 
-class _Kernel:
-    """What libraries reach as `get_ipython().kernel`: whose output is whose, and the comms."""
-
-    def __init__(self, shell: Any) -> None:
-        self.shell = shell
-
-    @staticmethod
-    def get_parent(channel: str | None = None) -> dict[str, Any]:
-        """The message that the calling code answers: its header only."""
-        cell = front.current_cell()
-        return {"header": dict(cell.parent)} if cell is not None else {}
-
-    @property
-    def _parent_header(self) -> dict[str, Any]:
-        return self.get_parent()
-
-    @property
-    def comm_manager(self) -> Any:
-        """The comms of the calling cell's session."""
-        import comm
-
-        return comm.get_comm_manager()
-
-
 class _Shell(InteractiveShell):  # type: ignore[misc]
     """An interactive shell on the console's namespace, without terminal, history file and sockets."""
 
@@ -163,7 +140,24 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
         return etype, value, without_own_frames(tb, self.own_files)
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
-        _run.shown_traceback = [str(line) for line in stb]
+        lines = [str(line) for line in stb]
+        if not self._ends_cell():
+            front.publish_error({"ename": etype.__name__, "evalue": safe_text(evalue), "traceback": lines})
+        else:
+            _run.shown_traceback = lines
+
+    @staticmethod
+    def _ends_cell() -> bool:
+        """Whether this is the error that ends the cell, which its reply shows; else users' code or a widget shows one."""
+        frame, direct, runs = sys._getframe(1), True, 0
+        while frame is not None:
+            if frame.f_code.co_filename == interactiveshell.__file__:
+                runs += frame.f_code.co_name == "run_cell_async"
+                direct &= frame.f_code.co_name != "safe_execfile"
+            elif frame.f_code.co_filename != __file__ and not runs:
+                direct = False
+            frame = frame.f_back  # type: ignore[assignment]
+        return direct and runs == 1
 
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
@@ -189,7 +183,7 @@ class IPythonInterpreter:
             config=config, user_module=module if vars(module) is namespace else None, user_ns=namespace
         )
         self._shell.own_files = self._own_files = own_files
-        self._shell.kernel = _Kernel(self._shell)
+        self._shell.kernel = KernelFacade(self._shell)
         self._shell.display_formatter.ipython_display_formatter.for_type(table_class, show_table)
         self._shell.configurables.append(self._shell.display_formatter)
 

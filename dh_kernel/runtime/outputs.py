@@ -4,11 +4,14 @@ Neighbours: `channel` (sends frames), `streams` (collects text), `tables` (descr
 to know how cells run.
 
 Frames, with `kind` and `cell`: `stream` (name, text, log), `display` (data, metadata, update, display_id), `clear` (wait),
-`result` (data, metadata), `table` (see `tables.describe`), `input` (prompt, password).
+`result` (data, metadata), `error` (ename, evalue, traceback: one that does not end the cell), `table` (see `tables.describe`),
+`input` (prompt, password); and `comm`, see there.
 """
 
 from __future__ import annotations
 
+import base64
+import numbers
 import queue
 import sys
 from collections.abc import Callable
@@ -45,6 +48,7 @@ class Outputs:
     ) -> None:
         self.last_cell: Cell | None = None
         self.comms: Any = None
+        self.about: Any = None  # for `%dh`
         self.tables = tables
         self._channel, self._switchboard = channel, switchboard
         self._namespace, self._bundle = namespace, bundle
@@ -93,6 +97,10 @@ class Outputs:
         data, metadata = bundle
         if data:
             self.queue(cell, {"kind": "result", "cell": cell.id, "data": data, "metadata": metadata})
+
+    def error(self, cell: Cell, error: dict[str, Any]) -> None:
+        """Show an error that does not end the cell: one that a widget has caught, or `showtraceback()`."""
+        self.queue(cell, {"kind": "error", "cell": cell.id, **error})
 
     def table(self, cell: Cell, value: object, name: str | None, rows: int, *, result: bool) -> None:
         """Show a table."""
@@ -213,7 +221,10 @@ class Outputs:
 
 
 def clean(value: Any) -> Any:
-    """JSON data with what cannot be sent made sendable: keys as text, lone surrogates spelled out, odd objects as text."""
+    """JSON data with what cannot be sent made sendable, as in ipykernel: bytes in base64, numpy's numbers as plain ones.
+
+    Keys and odd objects become text, lone surrogates are spelled out.
+    """
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, str):
@@ -222,6 +233,12 @@ def clean(value: Any) -> Any:
         return value if value == value and abs(value) != float("inf") else repr(value)
     if isinstance(value, dict):
         return {printable(str(key)): clean(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, set, frozenset)):
         return [clean(part) for part in value]
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, numbers.Integral):  # numpy's
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return clean(float(value))
     return printable(str(value))

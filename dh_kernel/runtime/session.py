@@ -14,13 +14,14 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import front
 from .cells import Cell, CellRunner, Outcome, interrupted
 from .channel import Channel
 from .comms import Comms
+from .comms import install as install_comms
 from .dh_magic import About
 from .engine import Engine
 from .evaluation import Evaluator
@@ -57,7 +58,8 @@ class RuntimeSession:
         self._tables = Tables(engine)
         self._outputs = Outputs(self.channel, self._switchboard, self._tables, namespace, lambda value: self._bundle(value))
         self._comms = self._outputs.comms = Comms(self._outputs)
-        self._comms.install(main=self._launched)
+        if self._launched:
+            self._comms.own_process()
         self._scope_observer = ScopeObserver(session_id, engine, self._scope, collect=self._launched)
         plain = PlainInterpreter(namespace, session_id, own_files)
         self._evaluator = Evaluator(namespace, plain, self._outputs, self._scope_observer, engine, own_files)
@@ -125,26 +127,31 @@ class RuntimeSession:
         evaluator = self._evaluator
         self._lane(cell.lane).submit(
             cell,
-            lambda: evaluator.run(cell, message),
+            lambda: self._evaluate(cell, message),
             lambda outcome: self._done(cell, outcome),
             lambda: evaluator.interpreter.awaits(message["code"]),
         )
 
+    def _evaluate(self, cell: Cell, message: dict[str, Any]) -> Coroutine[Any, Any, Outcome]:
+        install_comms()
+        return self._evaluator.run(cell, message)
+
     def _on_comm(self, message: dict[str, Any]) -> None:
         """A message to a comm: as soon as its lane is free, also while a cell awaits something there."""
+        lane = message["lane"] = self._comms.lane_of(message["message"], message.get("lane"))
         cell = self._cells[message["cell"]] = self._outputs.new_cell(message)
 
         async def handle() -> Outcome:
             self._comms.handle(message["message"], message["buffers"], cell)
             return {"status": "ok", "user_expressions": {}, "payload": []}
 
-        self._lane(cell.lane).submit_prompt(cell, lambda: self._evaluator.guard(handle()), lambda done: self._done(cell, done))
+        self._lane(lane).submit_prompt(cell, lambda: self._evaluator.guard(handle()), lambda done: self._done(cell, done))
 
     def _on_interrupt(self, message: dict[str, Any]) -> None:
         """Strike a cell; without one, or if earlier ones still run, say what can be done about those."""
         self._tell_of_left_over(message["cell"])
         cell = self._cells.get(message["cell"])
-        if cell is None:
+        if cell is None or (cell.is_comm and self._waits_for_another(cell)):
             return
         if self._lane(cell.lane).withdraw(cell):
             self._done(cell, interrupted("interrupted before it began"))
@@ -152,6 +159,12 @@ class RuntimeSession:
             timer = threading.Timer(self._grace_s, self._abandon_if_stuck, (cell,))
             timer.name, timer.daemon = "dh-kernel-abandon", True
             timer.start()
+
+    def _waits_for_another(self, cell: Cell) -> bool:
+        """Whether a message to a comm waits for a cell that runs: then the interrupt means that one."""
+        return cell.zone is None and any(
+            other.zone is not None and other.lane == cell.lane and not other.over for other in list(self._cells.values())
+        )
 
     def _on_ping(self, message: dict[str, Any]) -> None:
         """The kernel asks whether the server's Python is held up by a call that lets nobody else run."""
@@ -251,6 +264,7 @@ class RuntimeSession:
         for runner in list(self._lanes.values()):
             runner.close()
         self._questioner.close()
+        self._comms.close()
         self._scope_observer.close()
         self._evaluator.interpreter.close()
         self._engine.leave_to_console(self._scope)

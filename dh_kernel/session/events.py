@@ -54,6 +54,13 @@ class Resulted(Event):
 
 
 @dataclass(frozen=True)
+class ErrorShown(Event):
+    """An error that does not end the cell: `ename`, `evalue`, `traceback`."""
+
+    error: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class TableShown(Event):
     """A table to show. `head` refers to its first rows on the server; None where there is none, `problem` says why."""
 
@@ -126,10 +133,12 @@ def _table(header: dict[str, Any], references: Sequence[Any]) -> TableShown:
 
 
 def _done(header: dict[str, Any], references: Sequence[Any]) -> CellDone:
-    error = None
-    if header["status"] != "ok":
-        error = {name: header[name] for name in ("ename", "evalue", "traceback")}
+    error = _error(header) if header["status"] != "ok" else None
     return CellDone(header["cell"], error, header.get("user_expressions", {}), header.get("payload", ()))
+
+
+def _error(header: dict[str, Any]) -> dict[str, Any]:
+    return {name: header[name] for name in ("ename", "evalue", "traceback")}
 
 
 _READERS: dict[str, Any] = {
@@ -137,6 +146,7 @@ _READERS: dict[str, Any] = {
     "display": lambda h, r: Displayed(h["cell"], h["data"], h["metadata"], h.get("display_id"), h["update"]),
     "clear": lambda h, r: Cleared(h["cell"], h["wait"]),
     "result": lambda h, r: Resulted(h["cell"], h["data"], h["metadata"]),
+    "error": lambda h, r: ErrorShown(h["cell"], _error(h)),
     "table": _table,
     "input": lambda h, r: InputAsked(h["cell"], h["prompt"], h["password"]),
     "done": _done,

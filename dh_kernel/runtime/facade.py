@@ -1,0 +1,61 @@
+"""What libraries on the server reach as `get_ipython().kernel` and `comm.kernel`: the parts of ipykernel's that they use.
+
+Neighbours: `front` (the calling code's cell), `comms`, `ipython_shell`. Refuses to be a kernel: that is another process.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from . import front
+
+
+class KernelFacade:
+    """The kernel as seen from a cell. `shell` is IPython's, None for the plain wrapper."""
+
+    iopub_socket = None
+
+    def __init__(self, shell: Any = None) -> None:
+        self.shell = shell
+
+    @staticmethod
+    def get_parent(channel: str | None = None) -> dict[str, Any]:
+        """The message that the calling code answers: its header only."""
+        cell = front.current_cell()
+        if cell is None:
+            return {}
+        header = dict(cell.parent)
+        own = {"msg_id": header.get("msg_id"), "msg_type": header.get("msg_type")}
+        return {"header": header, "parent_header": {}, "metadata": {}, "content": {}, "buffers": [], **own}
+
+    @property
+    def _parent_header(self) -> dict[str, Any]:
+        return self.get_parent()
+
+    @property
+    def comm_manager(self) -> Any:
+        """The comms of the calling cell's session."""
+        import comm
+
+        return comm.get_comm_manager()
+
+    def send_response(self, stream: Any, msg_or_type: str, content: dict[str, Any] | None = None, *_: Any, **__: Any) -> None:
+        """Publish a message of the calling cell.
+
+        Raises:
+            NotImplementedError: a type of message that is not output.
+        """
+        content = content or {}
+        if msg_or_type == "stream":
+            getattr(sys, content["name"]).write(content["text"])
+        elif msg_or_type == "error":
+            front.publish_error(content)
+        elif msg_or_type == "clear_output":
+            front.clear_output(bool(content.get("wait")))
+        elif msg_or_type in ("display_data", "update_display_data"):
+            display_id = (content.get("transient") or {}).get("display_id")
+            update = msg_or_type.startswith("update")
+            front.publish(content["data"], content.get("metadata") or {}, display_id, update)
+        else:
+            raise NotImplementedError(f"a cell on a server cannot send {msg_or_type}")
