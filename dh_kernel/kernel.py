@@ -25,7 +25,7 @@ from traitlets import Instance
 from dh_kernel import __version__
 from dh_kernel.errors import DhKernelError
 from dh_kernel.history import History
-from dh_kernel.session import Answered, CellDone, Event, InputAsked, ServerInfo, StreamText, TableShown
+from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText, TableShown
 
 from .asking import Asker
 from .backend import Backend
@@ -220,9 +220,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             "show_tables": self.backend.settings.show_tables and store_history,  # a cell without is a front end's own
             "rows": self.backend.settings.rows,
         }
-        done = await self._run_to_end(run, "execute", message)
         if store_history and self.history is not None:
             self.history.store(run.count, _without_surrogates(code))
+        done = await self._run_to_end(run, "execute", message)
         return self._reply(run, done)
 
     def _new_run(self, parent: dict[str, Any], ident: Any) -> Run:
@@ -372,6 +372,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._asker.ask(run, event)
         else:
             await self._publisher.publish(run, event, begun)
+        if isinstance(event, Resulted) and self.history is not None:
+            self.history.note_output(run.count, str(event.data.get("text/plain", "")))
 
     def _send(self, run: Run, kind: str, content: dict[str, Any], metadata: Any = None, buffers: Any = None) -> None:
         """Put a message of a run on IOPub."""
