@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ipykernel.kernelapp import IPKernelApp
@@ -54,7 +54,7 @@ class DeephavenKernelApp(IPKernelApp):  # type: ignore[misc]
 
     def run(self, settings: Settings, problem: SettingsError | None, first: ServerProcess | DhKernelError | None) -> None:
         """Serve until shutdown. The server `first` has been spawned already."""
-        self.kernel.history = History(os.path.join(self.profile_dir.location, "history.sqlite"))
+        self.kernel.history = History(Path(self.profile_dir.location, "history.sqlite"))
 
         async def begin() -> None:
             self.kernel.connect_backend(Backend(settings, problem, first, self.kernel))

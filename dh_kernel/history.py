@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 from IPython.core.history import HistoryManager
@@ -31,7 +32,7 @@ class _Manager(HistoryManager):  # type: ignore[misc]
 class History:
     """One kernel's history."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: Path) -> None:
         self._transformer = TransformerManager()
         try:
             self._manager: Any = _Manager(None, hist_file=file)
