@@ -126,7 +126,7 @@ class StrikeZone:
                 with self._lock:
                     self._armed, self._over = False, True
                     self._postponed = False
-                    set_async_exception(self._ident, None)
+                    drop_async_exception()
                 self._engine.clear_interrupted()
                 if self._main_thread:
                     take_pending_signals()
@@ -286,7 +286,19 @@ def _signal_main_thread(ident: int) -> None:
         _thread.interrupt_main()
 
 
-def set_async_exception(ident: int, exception: type[BaseException] | None) -> None:
-    """Make an exception pending in a thread, or take back what is pending there."""
-    argument = ctypes.py_object(exception) if exception is not None else ctypes.py_object()
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)
+def drop_async_exception() -> None:
+    """Take back the exception that may be pending in the calling thread, by letting another one land in its place.
+
+    Where one is taken back without that, Python up to 3.12 looks for it at every turn ever after, and hangs in traced code.
+    """
+    try:
+        set_async_exception(threading.get_ident(), KeyboardInterrupt)
+        while True:
+            pass
+    except KeyboardInterrupt:
+        pass
+
+
+def set_async_exception(ident: int, exception: type[BaseException]) -> None:
+    """Make an exception pending in a thread, in the place of what is pending there."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(exception))
