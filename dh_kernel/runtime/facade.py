@@ -1,6 +1,7 @@
 """What libraries on the server reach as `get_ipython().kernel` and `comm.kernel`: the parts of ipykernel's that they use.
 
-Neighbours: `front` (the calling code's cell), `comms`, `ipython_shell`. Refuses to be a kernel: that is another process.
+Neighbours: `front` (the calling code's cell), `comms`, `introspection`; `ipython_shell` and `ipython_names` hand it out. Refuses
+to be a kernel: that is another process.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import sys
 from typing import Any
 
 from . import front
+from .introspection import complete, inspect_at
 
 
 class KernelFacade:
-    """The kernel as seen from a cell. `shell` is IPython's, None for the plain wrapper."""
+    """The kernel as seen from a cell. `shell` has the namespace as its `user_ns`; None where no shell is known."""
 
     iopub_socket = None
 
@@ -39,6 +41,18 @@ class KernelFacade:
         import comm
 
         return comm.get_comm_manager()
+
+    def do_complete(self, code: str, cursor_pos: int | None = None) -> dict[str, Any]:
+        """The content of a `complete_reply`. VS Code sends no request for it: a hidden cell of its calls this."""
+        return complete(self._namespace, code, len(code) if cursor_pos is None else cursor_pos)
+
+    def do_inspect(self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()) -> dict[str, Any]:
+        """The content of an `inspect_reply`."""
+        return inspect_at(self._namespace, code, cursor_pos, detail_level)
+
+    @property
+    def _namespace(self) -> dict[str, Any]:
+        return dict(self.shell.user_ns) if self.shell is not None else {}
 
     def send_response(self, stream: Any, msg_or_type: str, content: dict[str, Any] | None = None, *_: Any, **__: Any) -> None:
         """Publish a message of the calling cell.

@@ -2,7 +2,7 @@
 
 Editors and notebooks import it by habit; VS Code's start-up cell, its variables view and its completion need it. Only cells
 see this: `stand_ins` redirects the imports in their source, so that no library takes the server for a notebook.
-Neighbours: `stand_ins`, `ipython_display`, `introspection`. Where IPython is installed, all other names are its own.
+Neighbours: `stand_ins`, `ipython_display`, `facade`. Where IPython is installed, all other names are its own.
 """
 
 from __future__ import annotations
@@ -12,25 +12,10 @@ import sys
 from typing import Any
 
 from . import ipython_display as display
-from .introspection import complete, inspect_at
+from .facade import KernelFacade
 from .stand_ins import HARMLESS_MAGICS, NEEDS_IPYTHON
 
-__all__ = ["LocalKernel", "PlainShell", "display", "get_ipython"]
-
-
-class LocalKernel:
-    """`get_ipython().kernel` for who calls it within the process: VS Code's completion does."""
-
-    def __init__(self, namespace: dict[str, Any]) -> None:
-        self._namespace = namespace
-
-    def do_complete(self, code: str, cursor_pos: int | None = None) -> dict[str, Any]:
-        """The content of a `complete_reply`."""
-        return complete(self._namespace, code, len(code) if cursor_pos is None else cursor_pos)
-
-    def do_inspect(self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()) -> dict[str, Any]:
-        """The content of an `inspect_reply`."""
-        return inspect_at(self._namespace, code, cursor_pos, detail_level)
+__all__ = ["PlainShell", "display", "get_ipython"]
 
 
 class PlainShell:
@@ -42,9 +27,9 @@ class PlainShell:
         self.user_ns = namespace
 
     @property
-    def kernel(self) -> LocalKernel:
+    def kernel(self) -> KernelFacade:
         """The part of a kernel that can be called from here."""
-        return LocalKernel(self.user_ns)
+        return KernelFacade(self)
 
     def run_line_magic(self, magic_name: str, line: str = "", _stack_depth: int = 1) -> Any:
         """Run one of the few line magics that are there: `%who_ls`, and those without effect.
