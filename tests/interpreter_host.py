@@ -63,7 +63,11 @@ class Host:
             text=True,
             env={**os.environ, "IPYTHONDIR": str(self._folder), "PYTHONWARNINGS": ""},
         )
-        assert self._ask({})["kind"] == self.kind
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("{}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline(), "the interpreter does not start"
 
     def run(self, code: str, *, silent: bool = False, store: bool = True, count: int | None = None) -> Ran:
         """Run one cell."""

@@ -6,10 +6,12 @@ Neighbours: `interpreter` (runs the code), `outputs` (shows), `tables`, `scope`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
 from .cells import Cell, Outcome
+from .dh_magic import console_cell, exclusively
 from .display import forget_figure, open_figures
 from .engine import Engine
 from .interpreter import Evaluation, Interpreter
@@ -53,12 +55,14 @@ class Evaluator:
             self._outputs.last_cell = cell
         before = dict(self._namespace)
         shown = _Shown(before, message["show_tables"] and not cell.silent, message["rows"])
-        evaluation = await self.interpreter.run(
-            message["code"],
-            cell,
-            store=message["store_history"],
-            on_result=lambda value: self._show_result(cell, shown, value),
-        )
+        console_code = console_cell(message["code"])
+        with exclusively() if console_code is not None else contextlib.nullcontext():
+            evaluation = await self.interpreter.run(
+                message["code"] if console_code is None else console_code,
+                cell,
+                store=message["store_history"],
+                on_result=lambda value: self._show_result(cell, shown, value),
+            )
         expressions: dict[str, Any] = {}
         if evaluation.error is None:
             try:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .display import Bundle, mime_bundle
+from .session_names import LAST_INPUTS, LAST_RESULTS, SessionNames
 from .stand_ins import redirected, without_magics
 from .tracebacks import cell_file_name, format_error, remember_source, safe_text
 
@@ -72,12 +73,20 @@ class Interpreter(Protocol):
     def expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
         """The values of `user_expressions`."""
 
+    def close(self) -> None:
+        """The session has ended: let go of results and inputs."""
+
 
 class PlainInterpreter:
     """Runs cells with the standard library alone."""
 
     def __init__(self, namespace: dict[str, Any], session_id: str, own_files: tuple[str, ...]) -> None:
         self.namespace = namespace
+        self.bound: set[str] = set()
+        """The names that cells have bound."""
+        self.last_error: BaseException | None = None
+        self._inputs, self._outputs = [""], dict[int, Any]()
+        self._own_names = SessionNames(namespace, (*LAST_RESULTS, *LAST_INPUTS, "In", "Out"))
         self._here = threading.local()
         self._session_id, self._own_files = session_id, own_files
         self._future_flags = 0
@@ -109,6 +118,7 @@ class PlainInterpreter:
             return Evaluation(payload=[{"source": "ask_exit", "keepkernel": False}])
         if (page := self._help(code)) is not None:
             return Evaluation(payload=[page])
+        self._begin(code, request.count, store=store)
         evaluation = Evaluation()
         file_name = cell_file_name(request.count, self._session_id)
         try:
@@ -118,11 +128,11 @@ class PlainInterpreter:
             value = await self._run_module(source, file_name)
             if value is not None and not request.silent and not _ends_quietly(source):
                 if store:
-                    self._store(value)
+                    self._store(value, request.count)
                 on_result(value)
         except BaseException as error:
             evaluation.error = self.describe(error)
-            evaluation.exception = error
+            evaluation.exception = self.last_error = error
         evaluation.assigned = list(self.names)
         return evaluation
 
@@ -151,6 +161,7 @@ class PlainInterpreter:
         """Run the statements; the value of the trailing expression, None if there is none."""
         tree = compile(source, file_name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
         self._here.names = bound_names(tree)
+        self.bound |= defined_names(tree)
         redirected(tree, self.namespace)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         if tree.body:
@@ -168,13 +179,34 @@ class PlainInterpreter:
         result = eval(code, self.namespace)
         return await result if code.co_flags & inspect.CO_COROUTINE else result
 
-    def _store(self, value: object) -> None:
+    def _begin(self, code: str, count: int, *, store: bool) -> None:
+        """Put the session's `_`, `In`, `Out` … in place, and keep the input."""
+        self._own_names.enter()
         names = self.namespace
+        names["In"], names["Out"] = self._inputs, self._outputs
+        if store:
+            self._inputs.extend([""] * (count - len(self._inputs)))
+            self._inputs[count:] = [code]
+            names["_iii"], names["_ii"], names["_i"] = names.get("_ii", ""), names.get("_i", ""), self._inputs[count - 1]
+            names[f"_i{count}"] = code
+            self._own_names.note_numbered(f"_i{count}")
+
+    def _store(self, value: object, count: int) -> None:
+        names = self.namespace
+        if value is self._outputs:
+            return
         if "__" in names:
             names["___"] = names["__"]
         if "_" in names:
             names["__"] = names["_"]
-        names["_"] = value
+        names["_"] = names[f"_{count}"] = self._outputs[count] = value
+        self._own_names.note_numbered(f"_{count}")
+
+    def close(self) -> None:
+        """The session has ended: let go of results and inputs."""
+        self._own_names.close()
+        self._outputs.clear()
+        self.last_error = None
 
     def _help(self, code: str) -> dict[str, Any] | None:
         match = _HELP.match(code)
@@ -189,6 +221,21 @@ class PlainInterpreter:
 def assigned_names(tree: ast.Module) -> list[str]:
     """The names that a cell binds at its top level, in the order of their last binding, loops and `with` blocks included."""
     return list(bound_names(tree))
+
+
+def defined_names(tree: ast.Module) -> set[str]:
+    """All names that a cell binds at its top level: also those of functions, classes and imports."""
+    names = set(bound_names(tree))
+    blocks: list[ast.AST] = [tree]
+    while blocks:
+        for node in ast.iter_child_nodes(blocks.pop()):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                names.add(node.name)
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                names.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+            elif isinstance(node, (ast.stmt, ast.ExceptHandler, ast.match_case)):
+                blocks.append(node)
+    return names
 
 
 def bound_names(tree: ast.Module) -> dict[str, bool]:

@@ -2,18 +2,20 @@
 
 Editors and notebooks import it by habit; VS Code's start-up cell, its variables view and its completion need it. Only cells
 see this: `stand_ins` redirects the imports in their source, so that no library takes the server for a notebook.
-Neighbours: `stand_ins`, `ipython_display`, `facade`. Where IPython is installed, all other names are its own.
+Neighbours: `stand_ins`, `magics`, `ipython_display`, `facade`. Where IPython is installed, all other names are its own.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from typing import Any
 
 from . import ipython_display as display
+from . import magics, subprocesses
 from .facade import KernelFacade
-from .stand_ins import HARMLESS_MAGICS, NEEDS_IPYTHON
+from .magics import NEEDS_IPYTHON
 
 __all__ = ["PlainShell", "display", "get_ipython"]
 
@@ -32,18 +34,37 @@ class PlainShell:
         return KernelFacade(self)
 
     def run_line_magic(self, magic_name: str, line: str = "", _stack_depth: int = 1) -> Any:
-        """Run one of the few line magics that are there: `%who_ls`, and those without effect.
+        """Run one of the line magics that there are.
 
         Raises:
             NotImplementedError: the magic needs IPython.
         """
-        if magic_name == "who_ls":
-            wanted = set(line.split())
-            names = (name for name, value in list(self.user_ns.items()) if not wanted or type(value).__name__ in wanted)
-            return sorted(name for name in names if not name.startswith("_"))
-        if magic_name in HARMLESS_MAGICS:
-            return None
-        raise NotImplementedError(f"`%{magic_name}` {NEEDS_IPYTHON}")
+        return magics.run_line(magic_name, line, self.user_ns)
+
+    def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
+        """Run one of the cell magics that there are.
+
+        Raises:
+            NotImplementedError: the magic needs IPython.
+        """
+        return magics.run_cell(magic_name, line, cell, self.user_ns)
+
+    def system(self, cmd: str) -> None:
+        """Run a command by the shell."""
+        subprocesses.system(cmd, self.user_ns)
+
+    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> Any:
+        """The lines that a command writes, or its text."""
+        lines = subprocesses.getoutput(cmd, self.user_ns)
+        return lines if split else "\n".join(lines)
+
+    def showtraceback(self, *arguments: Any, **options: Any) -> None:
+        """Print the exception that is being handled."""
+        traceback.print_exc()
+
+    def set_custom_exc(self, exc_tuple: Any, handler: Any) -> None:
+        """Only IPython calls handlers of one's own."""
+        raise NotImplementedError(f"`set_custom_exc` {NEEDS_IPYTHON}.")
 
 
 def get_ipython() -> PlainShell:

@@ -1,21 +1,29 @@
 """Cells by IPython, where the server's Python has it: magics, `!`, `?`, top-level await, `_`, display formatters, tracebacks.
 
-Neighbours: `session` (calls it on the cell's thread), `front` (finds the calling thread's cell). The plain wrapper of
-`interpreter` has the same methods. IPython is imported when the interpreter is built, never before.
+Neighbours: `session` (calls it on the cell's thread), `front` (finds the calling thread's cell), `ipython_current` (finds a
+cell's shell), `ipython_profile`, `ipython_magics`. The plain wrapper of `interpreter` has the same methods. IPython is
+imported when the interpreter is built, never before.
 """
 
 from __future__ import annotations
 
+import atexit
+import builtins
 import contextlib
+import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from IPython.core import interactiveshell, page, payloadpage
+from IPython.core.autocall import ExitAutocall
 from IPython.core.compilerop import CachingCompiler
+from IPython.core.display_functions import display
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from IPython.core.getipython import get_ipython
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
@@ -24,8 +32,15 @@ from traitlets.config import Config
 
 from . import front
 from .facade import KernelFacade
-from .interpreter import ASYNC_WORDS, Evaluation, Request, bound_names
+from .interpreter import ASYNC_WORDS, Evaluation, Request, bound_names, defined_names
+from .ipython_current import NoBuiltinTrap, NoDisplayTrap, ensure_routed
+from .ipython_magics import KernelMagics
+from .session_names import LAST_INPUTS, LAST_RESULTS, SessionNames
 from .tracebacks import safe_text, without_own_frames
+
+_NAMES = (*LAST_RESULTS, *LAST_INPUTS, "In", "Out", "_ih", "_oh", "_dh", "exit", "quit")
+_LAUNCHED_ENVIRONMENT = {"TERM": "xterm-color", "CLICOLOR": "1", "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}
+_ENVIRONMENT = {"PAGER": "cat", "GIT_PAGER": "cat"}
 
 
 class _Run(threading.local):
@@ -61,6 +76,7 @@ class _Hook(DisplayHook):  # type: ignore[misc]
         if result is None or self.quiet() or _run.on_result is None:
             return
         self.update_user_ns(result)
+        self.shell.own_names.note_numbered(f"_{self.prompt_count}")
         self.fill_exec_result(result)
         _run.on_result(result)
 
@@ -100,14 +116,73 @@ class _Publisher(DisplayPublisher):  # type: ignore[misc]
         front.clear_output(wait)
 
 
-class _Shell(InteractiveShell):  # type: ignore[misc]
-    """An interactive shell on the console's namespace, without terminal, history file and sockets."""
+class _Exit(ExitAutocall):  # type: ignore[misc]
+    """`exit`, `quit()`, `exit(keep_kernel=True)`."""
+
+    def __call__(self, keep_kernel: bool = False) -> None:
+        self._ip.keepkernel_on_exit = keep_kernel
+        self._ip.ask_exit()
+
+
+class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
+    """An interactive shell on the console's namespace, without terminal, history file and sockets.
+
+    It has the name of ipykernel's: libraries tell a notebook by that (rich, pandas), and users' configuration names it.
+
+    Args:
+        launched: the process belongs to the notebook alone, so the shell may change it as ipykernel does.
+    """
 
     displayhook_class = Type(_Hook)
     display_pub_class = Type(_Publisher)
     compiler_class = Type(_Compiler)
     own_files = AnyTrait()
     kernel = AnyTrait()
+    launched = AnyTrait(True)
+    own_names = AnyTrait()
+    keepkernel_on_exit = None
+
+    def __init__(self, **options: Any) -> None:
+        self._bound: set[str] = set()
+        super().__init__(**options)
+
+    def init_environment(self) -> None:
+        """Subprocesses have no terminal that could page."""
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        if self.launched:
+            os.environ.update({**_ENVIRONMENT, **_LAUNCHED_ENVIRONMENT})
+
+    def init_sys_modules(self) -> None:
+        """`__main__` is the console's module where that runs in one; it stays what it is."""
+
+    def init_virtualenv(self) -> None:
+        """The server runs in the environment that it was started in."""
+
+    def init_prompts(self) -> None:
+        """Their presence in `sys` would tell other code of the process that it is interactive."""
+        if self.launched:
+            super().init_prompts()
+
+    def init_builtins(self) -> None:
+        """As in IPython, but nothing that must be taken back when a cell ends."""
+        if self.launched:
+            builtins.__dict__["__IPYTHON__"] = True
+        builtins.__dict__["display"] = display
+        self.builtin_trap = NoBuiltinTrap(shell=self)
+
+    def init_displayhook(self) -> None:
+        super().init_displayhook()
+        self.display_trap = NoDisplayTrap(hook=self.displayhook)
+
+    def init_user_ns(self) -> None:
+        """The usual names; `get_ipython` finds the shell of the cell that calls it."""
+        before = dict(self.user_ns)
+        super().init_user_ns()
+        self.user_ns["get_ipython"] = self.user_ns_hidden["get_ipython"] = get_ipython
+        self.user_ns["exit"] = self.user_ns["quit"] = self.user_ns_hidden["exit"] = self.user_ns_hidden["quit"] = _Exit(self)
+        if not self.launched and "open" not in before:
+            self.user_ns.pop("open", None)
 
     def init_hooks(self) -> None:
         super().init_hooks()
@@ -116,6 +191,11 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
     def init_payload(self) -> None:
         self.payload_manager = _Payloads(parent=self)
         self.configurables.append(self.payload_manager)
+
+    def init_magics(self) -> None:
+        super().init_magics()
+        self.register_magics(KernelMagics)
+        self.magics_manager.register_alias("ed", "edit")
 
     def enable_gui(self, gui: Any = None) -> None:
         """`%matplotlib inline` asks for no event loop, and there is no other to give."""
@@ -126,25 +206,55 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
         """`exit` asks the front end to end the kernel, as in ipykernel."""
         self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": self.keepkernel_on_exit})
 
-    keepkernel_on_exit = None
-
     def set_next_input(self, s: str, replace: bool = False) -> None:
         self.payload_manager.write_payload({"source": "set_next_input", "text": s, "replace": replace})
 
     def transform_ast(self, node: Any) -> Any:
         _run.names = bound_names(node)
+        if not self.launched:
+            self._bound.update(defined_names(node))
         return super().transform_ast(node)
+
+    def reset(self, new_session: bool = True, aggressive: bool = False) -> None:
+        """Forget all names; in a console that others use too, those that this session's cells have bound."""
+        if self.launched:
+            super().reset(new_session, aggressive)
+            return
+        for name in self._bound:
+            self.user_ns.pop(name, None)
+        self._bound.clear()
+        self.displayhook.flush()
+
+    def begin_cell(self, count: int) -> None:
+        """Number the next cell: also after cells that did not come here, so that `In[7]` is the input of cell 7."""
+        ensure_routed()
+        self.own_names.enter()
+        self.execution_count = count
+        for inputs in (self.history_manager.input_hist_parsed, self.history_manager.input_hist_raw):
+            inputs.extend([""] * (count - len(inputs)))
+
+    # --- errors
 
     def _get_exc_info(self, exc_tuple: Any = None) -> Any:
         etype, value, tb = super()._get_exc_info(exc_tuple)
         return etype, value, without_own_frames(tb, self.own_files)
 
+    def showtraceback(self, exc_tuple: Any = None, *arguments: Any, **options: Any) -> None:
+        """As IPython; but it prints exception groups, which are errors like others here."""
+        etype, value, tb = exc_tuple or sys.exc_info()
+        if isinstance(value, getattr(builtins, "BaseExceptionGroup", ())):
+            group: Any = value
+            text = "".join(traceback.format_exception(etype, group, without_own_frames(tb, self.own_files)))
+            self._showtraceback(etype, value, text.rstrip("\n").split("\n"))
+        else:
+            super().showtraceback(exc_tuple, *arguments, **options)
+
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         lines = [str(line) for line in stb]
-        if not self._ends_cell():
-            front.publish_error({"ename": etype.__name__, "evalue": safe_text(evalue), "traceback": lines})
-        else:
+        if self._ends_cell() and _run.request is not None:
             _run.shown_traceback = lines
+        elif not front.publish_error({"ename": etype.__name__, "evalue": safe_text(evalue), "traceback": lines}):
+            print("\n".join(lines), file=sys.stderr)  # a start-up file's
 
     @staticmethod
     def _ends_cell() -> bool:
@@ -159,14 +269,26 @@ class _Shell(InteractiveShell):  # type: ignore[misc]
             frame = frame.f_back  # type: ignore[assignment]
         return direct and runs == 1
 
+    def shows_otherwise(self, error: BaseException) -> bool:
+        """Whether users' code shows such errors in its own way: rich's tracebacks, handlers by `set_custom_exc`."""
+        if {"showtraceback", "_showtraceback"} & vars(self).keys():
+            return True
+        return bool(self.custom_exceptions) and isinstance(error, self.custom_exceptions)
+
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
         """IPython keeps all text that cells write, for `%history`; that would keep 50 MB of output in memory."""
         yield
 
+    def close(self) -> None:
+        """The session has ended; its results are released."""
+        atexit.unregister(self.atexit_operations)
+        self.own_names.close()
+        self.history_manager.close()
+
 
 class IPythonInterpreter:
-    """Runs cells with an IPython shell of ours. One per process: `get_ipython()` and IPython's display functions find it."""
+    """Runs cells with an IPython shell of the session's own, which `get_ipython()` and `IPython.display` find by the cell."""
 
     def __init__(
         self,
@@ -174,36 +296,53 @@ class IPythonInterpreter:
         own_files: tuple[str, ...],
         show_table: Callable[[object], None],
         table_class: type,
+        *,
+        launched: bool = True,
     ) -> None:
         module = sys.modules["__main__"]
-        config = Config()
-        config.HistoryManager.enabled = False
+        own_names = SessionNames(namespace, _NAMES)
+        own_names.enter()
+        self._profile = _profile() if launched else None
+        config = Config(self._profile.config) if self._profile is not None else Config()
+        config.HistoryManager.hist_file = ":memory:"  # the kernel keeps the history on disk
         config.InteractiveShell.autocall = 0
-        self._shell: Any = _Shell.instance(
-            config=config, user_module=module if vars(module) is namespace else None, user_ns=namespace
+        config.IPKernelApp.dh_kernel = True  # tqdm.auto looks whether there is such a section
+        self.shell: Any = ZMQInteractiveShell(
+            config=config,
+            user_module=module if vars(module) is namespace else None,
+            user_ns=namespace,
+            own_names=own_names,
+            launched=launched,
+            own_files=own_files,
         )
-        self._shell.own_files = self._own_files = own_files
-        self._shell.kernel = KernelFacade(self._shell)
-        self._shell.display_formatter.ipython_display_formatter.for_type(table_class, show_table)
-        self._shell.configurables.append(self._shell.display_formatter)
+        self._own_files = own_files
+        self.shell.kernel = KernelFacade(self.shell)
+        self.shell.display_formatter.ipython_display_formatter.for_type(table_class, show_table)
+        ensure_routed(self.shell if launched else None)
+
+    def start(self) -> None:
+        """Run what the user's profile asks for, before the first cell."""
+        if self._profile is not None:
+            self._profile.start(self.shell)
 
     def awaits(self, code: str) -> bool:
         """Whether a cell may suspend."""
         if not ASYNC_WORDS.search(code):
             return False
         try:
-            return bool(self._shell.should_run_async(code, transformed_cell=self._shell.transform_cell(code)))
+            return bool(self.shell.should_run_async(code, transformed_cell=self.shell.transform_cell(code)))
         except Exception:  # a transformer's, or a SyntaxError: running the cell tells it
             return False
 
     async def run(self, code: str, request: Request, *, store: bool, on_result: Callable[[object], None]) -> Evaluation:
         """Run one cell. A failing cell is a result."""
         _run.begin(request, None if request.silent else on_result)
-        self._shell.execution_count = request.count
+        self.shell.begin_cell(request.count)
         try:
             result = await self._run(code, store, request.silent)
         except Exception as failure:  # IPython's own, such as a RecursionError on source that is nested very deep
             return Evaluation(assigned=list(_run.names), exception=failure, error=self.describe(failure))
+        self.shell.own_names.note_numbered(f"_i{request.count}")
         evaluation = Evaluation(assigned=list(_run.names), payload=_run.payload)
         error = result.error_before_exec or result.error_in_exec if result is not None else None
         if error is not None:
@@ -211,7 +350,7 @@ class IPythonInterpreter:
         return evaluation
 
     async def _run(self, code: str, store: bool, silent: bool) -> Any:
-        shell = self._shell
+        shell = self.shell
         if not self.awaits(code):
             return shell.run_cell(code, store_history=store, silent=silent)
         # As `run_cell` does, but on the loop that runs already.
@@ -233,20 +372,32 @@ class IPythonInterpreter:
     def describe(self, error: BaseException) -> dict[str, Any]:
         """An exception as Jupyter's `ename`, `evalue`, `traceback`."""
         tb = without_own_frames(error.__traceback__, self._own_files)
-        lines = self._shell.InteractiveTB.structured_traceback(type(error), error, tb)
+        lines = self.shell.InteractiveTB.structured_traceback(type(error), error, tb)
         return {"ename": type(error).__name__, "evalue": safe_text(error), "traceback": [str(line) for line in lines]}
 
     def bundle(self, value: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Data and metadata by IPython's formatters, those that users registered included."""
-        data, metadata = self._shell.display_formatter.format(value)
+        data, metadata = self.shell.display_formatter.format(value)
         return dict(data), dict(metadata)
 
     def expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
         """The values of `user_expressions`."""
-        return dict(self._shell.user_expressions(expressions))
+        return dict(self.shell.user_expressions(expressions))
+
+    def close(self) -> None:
+        """The session has ended."""
+        self.shell.close()
 
     def _described(self, error: BaseException) -> dict[str, Any]:
         shown = _run.shown_traceback
-        if shown is None:
-            return self.describe(error)
-        return {"ename": type(error).__name__, "evalue": safe_text(error), "traceback": shown}
+        if shown is not None:
+            return {"ename": type(error).__name__, "evalue": safe_text(error), "traceback": shown}
+        if self.shell.shows_otherwise(error):
+            return {"ename": type(error).__name__, "evalue": safe_text(error), "traceback": []}
+        return self.describe(error)
+
+
+def _profile() -> Any:
+    from .ipython_profile import Profile
+
+    return Profile()

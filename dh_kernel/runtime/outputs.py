@@ -48,7 +48,9 @@ class Outputs:
     ) -> None:
         self.last_cell: Cell | None = None
         self.comms: Any = None
+        self.shell: Any = None  # IPython's, where it runs the cells
         self.about: Any = None  # for `%dh`
+        self.plain: Any = None  # the plain wrapper, for its magics
         self.tables = tables
         self._channel, self._switchboard = channel, switchboard
         self._namespace, self._bundle = namespace, bundle

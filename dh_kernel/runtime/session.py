@@ -9,7 +9,6 @@ Messages in: one method `_on_…` each. Frames out are listed in `outputs`; besi
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
@@ -61,11 +60,16 @@ class RuntimeSession:
         if self._launched:
             self._comms.own_process()
         self._scope_observer = ScopeObserver(session_id, engine, self._scope, collect=self._launched)
-        plain = PlainInterpreter(namespace, session_id, own_files)
+        plain = self._outputs.plain = PlainInterpreter(namespace, session_id, own_files)
         self._evaluator = Evaluator(namespace, plain, self._outputs, self._scope_observer, engine, own_files)
         self._lanes: dict[str | None, CellRunner] = {}
         self._outputs.about = About(
-            engine, self._tables, namespace, launched=self._launched, address=str(options.get("address", "")), session=session_id
+            engine,
+            self._tables,
+            namespace,
+            launched=self._launched,
+            address=str(options.get("address", "")),
+            session=session_id,
         )
         self._lane(None).prepare(lambda: self._load_ipython(own_files))
         self._cells: dict[str, Cell] = {}

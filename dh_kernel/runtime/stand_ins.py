@@ -1,7 +1,7 @@
-"""What cells of the plain wrapper take for granted of IPython: a few line magics, and its names, which are redirected.
+"""What cells of the plain wrapper take for granted of IPython: its magics as calls, and its names, which are redirected.
 
-Neighbours: `interpreter` (its cells), `ipython_names` and `ipython_display` (what they find). Nothing in the process is
-replaced: libraries that look for IPython find what is installed.
+Neighbours: `interpreter` (its cells), `magics`, `ipython_names` and `ipython_display` (what they find). Nothing in the process
+is replaced: libraries that look for IPython find what is installed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import ast
 import re
 from collections.abc import Container
 
+from .magics import HARMLESS, NEEDS_IPYTHON, is_known
+
 _PLACES = {
     "IPython": f"{__package__}.ipython_names",
     "IPython.core.getipython": f"{__package__}.ipython_names",
@@ -17,40 +19,64 @@ _PLACES = {
     "IPython.core.display": f"{__package__}.ipython_display",
     "IPython.core.display_functions": f"{__package__}.ipython_display",
 }
-_MAGIC = re.compile(r"^\s*(%{1,2}|!)\s*(\w*)")
-_ASSIGNED_MAGIC = re.compile(r"^(\s*[\w.]+\s*=\s*)%(\w+)[ \t]*(.*)$")
-# Line magics that may be left out: what they set up is there anyway, or cannot be there.
-HARMLESS_MAGICS = frozenset({"config", "matplotlib", "autosave", "load_ext", "reload_ext"})
-NEEDS_IPYTHON = "needs IPython in the server's Python, which is not there: pip install ipython on the server, and restart it"
+_MAGIC = re.compile(r"^(\s*)(%|!!?)\s*(.*)$")
+_ASSIGNED = re.compile(r"^(\s*[\w.,\s\[\]'\"]+=\s*)(%|!)\s*(.*)$")
+_CELL_MAGIC = re.compile(r"\s*%%(\w+)[ \t]*(.*)(?:\n|$)")
+_PARSE = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
 
 
 def without_magics(code: str) -> str:
-    """The code with IPython's harmless line magics replaced, where the cell is not Python as it stands.
+    """The code with IPython's magics and shell commands made calls of `get_ipython()`; Python stays as it stands.
 
     Raises:
-        SyntaxError: a magic or a shell command that only IPython can run.
+        SyntaxError: a magic that only IPython can run. Nothing of the cell runs.
     """
     if "%" not in code and "!" not in code:
         return code
+    if cell := _CELL_MAGIC.match(code):
+        _check(f"%%{cell[1]}", cell[1], cell=True)
+        return f"get_ipython().run_cell_magic({cell[1]!r}, {cell[2].strip()!r}, {code[cell.end() :]!r})"
+    lines = code.split("\n")
+    while (bad := _bad_line(lines)) is not None:
+        changed = _as_call(lines[bad])
+        if changed is None:
+            break
+        lines[bad] = changed
+    return "\n".join(lines)
+
+
+def _bad_line(lines: list[str]) -> int | None:
+    """The line at which the code stops being Python: so magics are found, and what looks like them in a text is not."""
     try:
-        compile(code, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST, dont_inherit=True)
-    except SyntaxError:
+        compile("\n".join(lines), "<cell>", "exec", _PARSE, dont_inherit=True)
+    except SyntaxError as error:
+        return error.lineno - 1 if error.lineno is not None and 0 < error.lineno <= len(lines) else None
+    except ValueError:
         pass
+    return None
+
+
+def _as_call(line: str) -> str | None:
+    """The line as a call; None if it is no magic."""
+    if match := _MAGIC.match(line):
+        before, mark, rest = match.groups()
+    elif match := _ASSIGNED.match(line):
+        before, mark, rest = match.groups()
+        mark = "!!" if mark == "!" else mark
     else:
-        return code
-    return "\n".join(map(_without_magic, code.split("\n")))
+        return None
+    if mark != "%":
+        return f"{before}get_ipython().{'system' if mark == '!' else 'getoutput'}({rest!r})"
+    name, _, rest = rest.partition(" ")
+    _check(line.strip(), name, cell=False)
+    if name in HARMLESS and not before.strip():
+        return f"{before}pass"
+    return f"{before}get_ipython().run_line_magic({name!r}, {rest.strip()!r})"
 
 
-def _without_magic(line: str) -> str:
-    if assigned := _ASSIGNED_MAGIC.match(line):
-        target, magic, rest = assigned.groups()
-        return f"{target}get_ipython().run_line_magic({magic!r}, {rest.strip()!r})"
-    match = _MAGIC.match(line)
-    if match is None:
-        return line
-    if match[1] != "%" or match[2] not in HARMLESS_MAGICS:
-        raise SyntaxError(f"`{line.strip()}` {NEEDS_IPYTHON}")
-    return line[: len(line) - len(line.lstrip())] + "pass"
+def _check(text: str, name: str, *, cell: bool) -> None:
+    if not is_known(name, cell=cell):
+        raise SyntaxError(f"`{text}` {NEEDS_IPYTHON}.")
 
 
 def redirected(tree: ast.Module, names: Container[str]) -> ast.Module:

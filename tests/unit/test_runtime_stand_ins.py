@@ -100,10 +100,27 @@ def test_source_that_is_python_is_left_alone() -> None:
 
 
 def test_magics_that_need_ipython_say_so() -> None:
-    with pytest.raises(SyntaxError, match=r"`!ls` needs IPython in the server's Python"):
-        without_magics("!ls")
-    with pytest.raises(NotImplementedError, match=r"`%time` needs IPython"):
-        run("x = %time 1")
+    for code in ("x = 1\n%prun f()", "%%cython\n1", "x = %macro 1"):
+        with pytest.raises(SyntaxError, match=r"needs IPython in the server's Python"):
+            without_magics(code)
+    with pytest.raises(NotImplementedError, match=r"`%prun` needs IPython"):
+        run("get_ipython().run_line_magic('prun', '1')")
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("!ls -l", "get_ipython().system('ls -l')"),
+        ("x = !ls", "x = get_ipython().getoutput('ls')"),
+        ("if 1:\n    !echo it's", 'if 1:\n    get_ipython().system("echo it\'s")'),
+        ("y = 1\n%time f(1, 2)", "y = 1\nget_ipython().run_line_magic('time', 'f(1, 2)')"),
+        ("%%time\nx = 1\nx", "get_ipython().run_cell_magic('time', '', 'x = 1\\nx')"),
+        ("s = '''\n!ls\n'''\n%pwd", "s = '''\n!ls\n'''\nget_ipython().run_line_magic('pwd', '')"),
+    ],
+)
+def test_magics_become_calls(code: str, wanted: str) -> None:
+    """Also beside text in which a line only looks like one."""
+    assert without_magics(code) == wanted
 
 
 def test_harmless_magics_keep_the_block() -> None:
