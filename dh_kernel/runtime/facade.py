@@ -1,7 +1,7 @@
 """What libraries on the server reach as `get_ipython().kernel` and `comm.kernel`: the parts of ipykernel's that they use.
 
-Neighbours: `front` (whose cell calls), `comms`, `introspection`; `ipython_shell` and `ipython_names` hand it out. Refuses to be a
-kernel: that is another process.
+Neighbours: `front` (whose cell calls), `comms`, `introspection`; `ipython_shell` and `ipython_names` hand it out. Refuses to
+be a kernel: that is another process.
 """
 
 from __future__ import annotations
