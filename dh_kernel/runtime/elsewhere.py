@@ -1,6 +1,6 @@
 """Magics of notebooks whose work is done elsewhere, each with one line that says where.
 
-Neighbours: `ipython_magics` and `magics`, which print these lines.
+Neighbours: `ipython_magics` and `plain_magics`, which print these lines.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Editors and notebooks import it by habit; VS Code's start-up cell, its variables view and its completion need it. Only cells
 see this: `stand_ins` redirects the imports in their source, so that no library takes the server for a notebook.
-Neighbours: `stand_ins`, `magics`, `ipython_display`, `facade`. Where IPython is installed, all other names are its own.
+Neighbours: `stand_ins`, `plain_magics`, `ipython_display`, `facade`. Where IPython is installed, all other names are its own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import traceback
 from typing import Any
 
 from . import ipython_display as display
-from . import magics, subprocesses
+from . import plain_magics, subprocesses
 from .facade import KernelFacade
-from .magics import NEEDS_IPYTHON
+from .plain_magics import NEEDS_IPYTHON
 
 __all__ = ["PlainShell", "display", "get_ipython"]
 
@@ -39,7 +39,7 @@ class PlainShell:
         Raises:
             NotImplementedError: the magic needs IPython.
         """
-        return magics.run_line(magic_name, line, self.user_ns)
+        return plain_magics.run_line(magic_name, line, self.user_ns)
 
     def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
         """Run one of the cell magics that there are.
@@ -47,7 +47,7 @@ class PlainShell:
         Raises:
             NotImplementedError: the magic needs IPython.
         """
-        return magics.run_cell(magic_name, line, cell, self.user_ns)
+        return plain_magics.run_cell(magic_name, line, cell, self.user_ns)
 
     def system(self, cmd: str) -> None:
         """Run a command by the shell."""

@@ -1,6 +1,6 @@
 """Magics that run code, by the standard library: `%time`, `%timeit`, `%run`, `%debug`.
 
-Neighbours: `magics` (their table), `subprocesses`. Refuses to know cells.
+Neighbours: `plain_magics` (their table), `subprocesses`. Refuses to know cells.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What cells of the plain wrapper take for granted of IPython: its magics as calls, and its names, which are redirected.
 
-Neighbours: `interpreter` (its cells), `magics`, `ipython_names` and `ipython_display` (what they find). Nothing in the process
+Neighbours: `interpreter` (its cells), `plain_magics`, `ipython_names` and `ipython_display` (what they find). Nothing in the process
 is replaced: libraries that look for IPython find what is installed.
 """
 
@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Container
 
-from .magics import HARMLESS, NEEDS_IPYTHON, is_known
+from .plain_magics import HARMLESS, NEEDS_IPYTHON, is_known
 
 _PLACES = {
     "IPython": f"{__package__}.ipython_names",

@@ -1,6 +1,6 @@
 """Programs that cells start with `!`, `%%bash` and the like where there is no IPython: their output is the cell's.
 
-Neighbours: `magics`, `ipython_names`. An interrupt of the cell interrupts the program, on whatever thread the cell runs.
+Neighbours: `plain_magics`, `ipython_names`. An interrupt of the cell interrupts the program, on whatever thread the cell runs.
 """
 
 from __future__ import annotations
