@@ -159,6 +159,18 @@ class _CommModule(types.ModuleType):
         vars(self)["get_comm_manager"] = function
 
 
+def of_caller() -> Comms:
+    """The comms of the calling code.
+
+    Raises:
+        RuntimeError: it belongs to no session.
+    """
+    comms = _current()
+    if comms is None:
+        raise RuntimeError("comms can be made in cells, and in threads and callbacks of cells")
+    return comms
+
+
 def _others(name: str) -> Any:
     """The package's own function, or another kernel's."""
     return vars(sys.modules["comm"])[name]

@@ -30,7 +30,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Type
 from traitlets.config import Config
 
-from . import front
+from . import front, ipykernel_names
 from .facade import KernelFacade
 from .interpreter import ASYNC_WORDS, Evaluation, Request, bound_names, defined_names
 from .ipython_current import NoBuiltinTrap, NoDisplayTrap, ensure_routed
@@ -319,6 +319,8 @@ class IPythonInterpreter:
         self.shell.kernel = KernelFacade(self.shell)
         self.shell.display_formatter.ipython_display_formatter.for_type(table_class, show_table)
         ensure_routed(self.shell if launched else None)
+        if launched:
+            ipykernel_names.install(ZMQInteractiveShell)
 
     def start(self) -> None:
         """Run what the user's profile asks for, before the first cell."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import sqlite3
@@ -16,9 +15,9 @@ from typing import Any
 
 import pexpect  # type: ignore[import-untyped]
 import pytest
-from harness import ATTACHED, PYTHON, SCRIPTS, TIMEOUT_S, Kernel, Place, is_gone, started, wait_until
+from comparing import IPYKERNEL, add_ipykernel
+from harness import ATTACHED, SCRIPTS, TIMEOUT_S, Kernel, Place, is_gone, started, wait_until
 
-IPYKERNEL = "ipykernel"
 FILE = "profile_default/history.sqlite"
 EARLIER = ("a = 1", "%time a", "b = 2\nb", "a = 1", "'wide * open'")
 CELLS = ("c = 3", "a = 1", "'value'", "%time pass", "print('*')")
@@ -72,10 +71,7 @@ def inputs(file: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def both_place(attached_place: Place) -> Place:
     """The kernelspec of the real ipykernel beside ours."""
-    folder = attached_place.folder / "share/jupyter/kernels" / IPYKERNEL
-    folder.mkdir()
-    argv = [PYTHON, "-Wignore", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": IPYKERNEL, "language": "python"}), "utf-8")
+    add_ipykernel(attached_place)
     return attached_place
 
 
