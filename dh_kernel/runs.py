@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from dh_kernel.errors import DhKernelError
 from dh_kernel.session import CellDone, Event
 
 _REMEMBERED = 1000
+_PATIENCE_S = 0.25
 COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
 _QUESTIONS = frozenset(
     {
@@ -70,39 +72,45 @@ class Run:
 
 
 class Lane:
-    """Whose turn it is in the main shell, or in a subshell: cells take turns, questions do not wait.
+    """Whose turn it is in the main shell, or in a subshell: cells take turns, questions do not wait for one that takes long.
 
-    Messages to comms pass a running cell; the server sees to it that they run when its thread is free. They keep their own
-    order. A comm is opened only behind the cells that wait, since one of them may register its target.
+    A question waits a little for a cell that has just begun: most end soon, and what is asked after a cell is often about what
+    it did. Messages to comms pass a running cell; the server sees to it that they run when its thread is free. They keep their
+    own order. A comm is opened only behind the cells that wait, since one of them may register its target.
     """
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
+        self._since = 0.0
         self._waiting = self._comms_waiting = 0
 
-    def lets_pass(self, kind: str | None) -> bool:
-        """Whether a message may be handled at once."""
-        if kind in _QUESTIONS:
-            return self._turn.locked()
-        if kind in COMM_MESSAGES:
-            return not (self._waiting if kind == "comm_open" else self._comms_waiting)
-        return False
-
     @contextlib.asynccontextmanager
-    async def turn(self, kind: str | None) -> AsyncIterator[None]:
-        """Wait for a message's turn."""
-        is_comm = kind in COMM_MESSAGES
-        self._waiting += 1
+    async def turn(self, kind: str | None) -> AsyncIterator[bool]:
+        """Wait for a message's turn. Gives whether it passes a cell that runs."""
+        if kind in COMM_MESSAGES and not (self._waiting if kind == "comm_open" else self._comms_waiting):
+            yield self._turn.locked()
+        elif not await self._take_turn(kind):
+            yield True
+        else:
+            try:
+                yield False
+            finally:
+                self._turn.release()
+
+    async def _take_turn(self, kind: str | None) -> bool:
+        is_comm, is_question = kind in COMM_MESSAGES, kind in _QUESTIONS
+        self._waiting += not is_question
         self._comms_waiting += is_comm
         try:
-            await self._turn.acquire()
+            patience = max(0.0, self._since + _PATIENCE_S - time.monotonic()) if is_question and self._turn.locked() else None
+            await asyncio.wait_for(self._turn.acquire(), patience)
+        except (TimeoutError, asyncio.TimeoutError):
+            return False
         finally:
-            self._waiting -= 1
+            self._waiting -= not is_question
             self._comms_waiting -= is_comm
-        try:
-            yield
-        finally:
-            self._turn.release()
+        self._since = time.monotonic()
+        return True
 
 
 class Runs:

@@ -46,7 +46,7 @@ def test_an_entry_that_names_no_test_fails_the_run(tmp_path: Path) -> None:
 
 
 def test_questions_after_a_cell_that_fails_are_answered(launched_kernel: Kernel) -> None:
-    """In the place of `test_non_execute_stop_on_error`, whatever comes first."""
+    """As ipykernel's `test_non_execute_stop_on_error` wants it, also where the questions pass the cell."""
     failing = launched_kernel.send("import time\ntime.sleep(0.5)\nraise ValueError")
     client = launched_kernel.client
     questions = [client.kernel_info(), client.comm_info(), client.inspect(code="print")]
