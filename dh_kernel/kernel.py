@@ -18,6 +18,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, ClassVar, TypeVar
 
+from ipykernel._version import kernel_protocol_version
 from ipykernel.jsonutil import json_clean
 from ipykernel.kernelbase import Kernel
 from traitlets import Instance
@@ -29,6 +30,7 @@ from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, S
 
 from .asking import Asker
 from .backend import Backend
+from .debug_channel import DebugChannel
 from .publishing import Publisher
 from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
 
@@ -56,6 +58,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self.backend: Backend | None = None
         self._publisher: Publisher | None = None
         self._asker = Asker(self)
+        self._debug = DebugChannel(self)
         self._count = 1
         self._runs = Runs()
         self._lanes: dict[str | None, Lane] = {}
@@ -101,8 +104,17 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     @property
     def kernel_info(self) -> dict[str, Any]:
-        """Jupyter's `kernel_info_reply`, with the features of ipykernel that are there."""
-        return {**super().kernel_info, "supported_features": ["kernel subshells"]}
+        """Jupyter's `kernel_info_reply`, with the features of ipykernel that are there. The base class imports debugpy."""
+        features = ["kernel subshells", *(["debugger"] if self._debug.works else [])]
+        return {
+            "protocol_version": kernel_protocol_version,
+            "implementation": self.implementation,
+            "implementation_version": self.implementation_version,
+            "language_info": self.language_info,
+            "banner": self.banner,
+            "help_links": self.help_links,
+            "supported_features": features,
+        }
 
     # --- lanes: the main shell's, and one for each subshell
 
@@ -152,7 +164,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         manager_socket.send_json({"type": "create"})
         reply = manager_socket.recv_json()
         if reply["status"] == "ok":
-            await self._question("open_lane", lane=reply["subshell_id"])
+            await self.question("open_lane", lane=reply["subshell_id"])
         self.session.send(socket, "create_subshell_reply", reply, parent, ident)
 
     async def delete_subshell_request(self, socket: Any, ident: Any, parent: dict[str, Any]) -> None:
@@ -162,7 +174,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             for run in self._runs.active:
                 if run.lane == lane and run.session is not None:
                     run.session.send("interrupt", cell=run.id)
-            await self._question("close_lane", lane=lane)
+            await self.question("close_lane", lane=lane)
         await super().delete_subshell_request(socket, ident, parent)
         self._lanes.pop(lane, None)
 
@@ -319,7 +331,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     async def comm_info_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """The comms that are open on the server, of one target if the request names one."""
         assert self.session is not None
-        found = await self._question("comm_info", target=parent["content"].get("target_name"))
+        found = await self.question("comm_info", target=parent["content"].get("target_name"))
         content = {"comms": found.get("comms", {}), "status": "ok"}
         self.session.send(stream, "comm_info_reply", json_clean(content), parent, ident)
 
@@ -334,10 +346,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self.backend.warm_up(session)
             return
         if isinstance(event, Answered):
-            session.consumed(size)
-            question = self._questions.pop(event.request, None)
-            if question is not None and not question.done():
-                question.set_result(event.content)
+            self._answered(session, event, size)
             return
         if isinstance(event, StreamText) and event.log:
             self.backend.note_log(event.text)
@@ -362,9 +371,19 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if not hit:
             self._died_idle = f"{error}\n{_GONE}"
         for question in self._questions.values():
-            if not question.done():
-                question.set_result({})
+            _settle(question, {})
         self._questions.clear()
+
+    def _answered(self, session: Any, event: Answered, size: int) -> None:
+        question = self._questions.pop(event.request, None)
+        if event.table is None or question is None:
+            session.consumed(size, at_once=event.table is not None)
+            _settle(question, event.content)
+            return
+        assert self._publisher is not None
+        bundle = asyncio.ensure_future(self._publisher.bundle(session, event.table))
+        bundle.add_done_callback(lambda _: session.consumed(size, at_once=True))
+        bundle.add_done_callback(lambda done: _settle(question, {**event.content, "data": done.result()}))
 
     async def _publish_event(self, run: Run, event: Event, begun: Any) -> None:
         assert self._publisher is not None
@@ -391,11 +410,11 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     # --- questions
 
-    async def _question(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """The runtime's answer; empty if there is none within two seconds, or no session."""
-        return await self._on_main_loop(self._ask_runtime(kind, fields))
+    async def question(self, kind: str, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
+        """The runtime's answer; empty if there is none in time, or no session."""
+        return await self._on_main_loop(self._ask_runtime(kind, timeout_s, fields))
 
-    async def _ask_runtime(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+    async def _ask_runtime(self, kind: str, timeout_s: float, fields: dict[str, Any]) -> dict[str, Any]:
         session = self.backend.current if self.backend is not None else None
         if session is None:
             return {}
@@ -403,7 +422,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         answer = self._questions[request] = asyncio.get_running_loop().create_future()
         session.send(kind, request=request, **fields)
         try:
-            return await asyncio.wait_for(answer, QUESTION_TIMEOUT_S)
+            return await asyncio.wait_for(answer, timeout_s)
         except (TimeoutError, asyncio.TimeoutError):
             self._questions.pop(request, None)
             return {}
@@ -411,13 +430,13 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     async def do_complete(self, code: str, cursor_pos: int | None) -> dict[str, Any]:
         """Completions on the server's live names; none within two seconds if it does not answer."""
         cursor = len(code) if cursor_pos is None else cursor_pos
-        content = await self._question("complete", code=code, cursor=cursor)
+        content = await self.question("complete", code=code, cursor=cursor)
         nothing = {"matches": [], "cursor_start": cursor, "cursor_end": cursor, "metadata": {}, "status": "ok"}
         return content if content.get("status") == "ok" else nothing
 
     async def do_inspect(self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()) -> dict[str, Any]:
         """What the server knows of the name at the cursor."""
-        content = await self._question("inspect", code=code, cursor=cursor_pos, detail=detail_level)
+        content = await self.question("inspect", code=code, cursor=cursor_pos, detail=detail_level)
         return content if content.get("status") == "ok" else {"status": "ok", "found": False, "data": {}, "metadata": {}}
 
     async def do_is_complete(self, code: str) -> dict[str, Any]:
@@ -436,6 +455,21 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if self.history is not None:
             entries = self.history.look_up(hist_access_type, output=output, raw=raw, **request)
         return {"status": "ok", "history": entries}
+
+    # --- debugger
+
+    async def dispatch_control(self, msg: Any) -> None:
+        """One after the other, as in the base class, but for what debuggers ask."""
+        if self._kind_of(msg) != "debug_request":
+            await super().dispatch_control(msg)
+            return
+        assert self.session is not None
+        idents, frames = self.session.feed_identities(msg, copy=False)
+        await self._debug.handle(idents, self.session.deserialize(frames, content=True, copy=False))
+
+    def running_parent(self) -> dict[str, Any]:
+        """The message that the running cell answers, or else the latest one. Any thread."""
+        return next((run.parent for run in self._runs.active), None) or self.get_parent("shell")
 
     # --- interrupt and end
 
@@ -463,6 +497,11 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if self.history is not None and threading.current_thread() is threading.main_thread():
             self.history.close()
         return {"status": "ok", "restart": restart}
+
+
+def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, Any]) -> None:
+    if question is not None and not question.done():
+        question.set_result(content)
 
 
 _GONE = "The next cell gets a fresh session; the variables of this one are gone."

@@ -33,6 +33,10 @@ class Publisher:
         """Start what takes time, such as reading a table's rows; `publish` wants what this returns."""
         return asyncio.ensure_future(self._backend.preview(session, event)) if isinstance(event, TableShown) else None
 
+    async def bundle(self, session: Any, table: TableShown) -> dict[str, Any]:
+        """A table's preview as a MIME bundle."""
+        return self._bundle(await self._backend.preview(session, table))
+
     async def publish(self, run: Run, event: Event, begun: Any) -> None:
         """Publish one event."""
         if isinstance(event, StreamText):
@@ -59,10 +63,13 @@ class Publisher:
     def _result(self, run: Run, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         self._send(run, "execute_result", {"data": data, "metadata": metadata, "execution_count": run.count})
 
-    def _table(self, run: Run, event: TableShown, preview: TablePreview) -> None:
+    def _bundle(self, preview: TablePreview) -> dict[str, Any]:
         from dh_kernel.render import RenderOptions, table_bundle  # with pyarrow: imported while the server starts
 
-        bundle = table_bundle(preview, options=RenderOptions(rows=self._backend.settings.rows))
+        return table_bundle(preview, options=RenderOptions(rows=self._backend.settings.rows))
+
+    def _table(self, run: Run, event: TableShown, preview: TablePreview) -> None:
+        bundle = self._bundle(preview)
         if event.result:
             self._result(run, bundle, {})
         else:

@@ -18,6 +18,7 @@ from .engine import Engine
 from .interrupts import LOOP_PATIENCE_S, StrikeZone, checkpoint, strike_what_runs
 from .lanes import ThreadWorker, Worker, lent_main_thread
 from .streams import Switchboard, TextBuffer
+from .threads import ServiceThread
 
 Outcome = dict[str, Any]
 FREE_WITHIN_S = 1.0  # how long what an earlier cell has left behind may keep a thread after an interrupt
@@ -221,7 +222,7 @@ class CellRunner:
                     jobs.remove(job)
             begun, worker = self._begun, self._worker
         if not self._running:
-            threading.Thread(
+            ServiceThread(
                 target=self._free, args=(worker, begun), name=f"dh-kernel-interrupt-{self._name}", daemon=True
             ).start()
         return True

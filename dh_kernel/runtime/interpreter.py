@@ -73,6 +73,9 @@ class Interpreter(Protocol):
     def expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
         """The values of `user_expressions`."""
 
+    def keep_lines(self, keep: bool) -> None:
+        """Whether lines count as in the cell's source, also behind empty ones at its start."""
+
     def close(self) -> None:
         """The session has ended: let go of results and inputs."""
 
@@ -156,6 +159,9 @@ class PlainInterpreter:
             except Exception as error:
                 results[name] = {"status": "error", **self.describe(error)}
         return results
+
+    def keep_lines(self, keep: bool) -> None:
+        """They always do."""
 
     async def _run_module(self, source: str, file_name: str) -> object:
         """Run the statements; the value of the trailing expression, None if there is none."""

@@ -24,6 +24,7 @@ from IPython.core.display_functions import display
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.getipython import get_ipython
+from IPython.core.inputtransformer2 import leading_empty_lines
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
@@ -31,6 +32,7 @@ from traitlets import Type
 from traitlets.config import Config
 
 from . import front, ipykernel_names
+from .cell_files import CellFiles
 from .facade import KernelFacade
 from .interpreter import ASYNC_WORDS, Evaluation, Request, bound_names, defined_names
 from .ipython_current import NoBuiltinTrap, NoDisplayTrap, ensure_routed
@@ -97,7 +99,14 @@ class _Payloads(PayloadManager):  # type: ignore[misc]
 
 
 class _Compiler(CachingCompiler):  # type: ignore[misc]
-    """Tells a cell under which file name it is compiled."""
+    """Tells a cell under which file name it is compiled: that of its file, where it can be debugged."""
+
+    cell_files: CellFiles | None = None
+
+    def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+        if self.cell_files is None:
+            return str(super().get_code_name(raw_code, transformed_code, number))
+        return self.cell_files.name(raw_code)
 
     def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
         name = str(super().cache(transformed_code, number, raw_code))
@@ -298,6 +307,7 @@ class IPythonInterpreter:
         table_class: type,
         *,
         launched: bool = True,
+        cell_files: CellFiles | None = None,
     ) -> None:
         module = sys.modules["__main__"]
         own_names = SessionNames(namespace, _NAMES)
@@ -316,6 +326,7 @@ class IPythonInterpreter:
             own_files=own_files,
         )
         self._own_files = own_files
+        self.shell.compile.cell_files = cell_files
         self.shell.kernel = KernelFacade(self.shell)
         self.shell.display_formatter.ipython_display_formatter.for_type(table_class, show_table)
         ensure_routed(self.shell if launched else None)
@@ -389,6 +400,14 @@ class IPythonInterpreter:
     def close(self) -> None:
         """The session has ended."""
         self.shell.close()
+
+    def keep_lines(self, keep: bool) -> None:
+        """IPython drops empty lines at a cell's start."""
+        transforms = self.shell.input_transformer_manager.cleanup_transforms
+        if keep:
+            transforms[:] = [transform for transform in transforms if transform is not leading_empty_lines]
+        elif leading_empty_lines not in transforms:
+            transforms.insert(0, leading_empty_lines)
 
     def _described(self, error: BaseException) -> dict[str, Any]:
         shown = _run.shown_traceback

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from . import front
@@ -21,6 +21,7 @@ from .cells import Cell, CellRunner, Outcome, interrupted
 from .channel import Channel
 from .comms import Comms
 from .comms import install as install_comms
+from .debugger import Debugger
 from .dh_magic import About
 from .engine import Engine
 from .evaluation import Evaluator
@@ -63,6 +64,7 @@ class RuntimeSession:
         plain = self._outputs.plain = PlainInterpreter(namespace, session_id, own_files)
         self._evaluator = Evaluator(namespace, plain, self._outputs, self._scope_observer, engine, own_files)
         self._lanes: dict[str | None, CellRunner] = {}
+        self._debugger = Debugger(session_id, namespace, self._describe, self._keep_lines, own_files, self._reply)
         self._outputs.about = About(
             engine,
             self._tables,
@@ -83,6 +85,7 @@ class RuntimeSession:
             "pid": os.getpid(),
             "heap_bytes": engine.heap_bytes(),
             "reads_output": self._launched and self._outputs.take_process_output(),
+            "debugger": self._debugger.files is not None,
         }
 
     def _load_ipython(self, own_files: tuple[str, ...]) -> None:
@@ -96,7 +99,12 @@ class RuntimeSession:
             if self._launched:
                 os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
             made = IPythonInterpreter(
-                self._namespace, own_files, self._outputs.show, self._tables.table_class, launched=self._launched
+                self._namespace,
+                own_files,
+                self._outputs.show,
+                self._tables.table_class,
+                launched=self._launched,
+                cell_files=self._debugger.files,
             )
         except ImportError:
             return
@@ -138,6 +146,7 @@ class RuntimeSession:
 
     def _evaluate(self, cell: Cell, message: dict[str, Any]) -> Coroutine[Any, Any, Outcome]:
         install_comms()
+        self._debugger.enter_cell()
         return self._evaluator.run(cell, message)
 
     def _on_comm(self, message: dict[str, Any]) -> None:
@@ -157,10 +166,11 @@ class RuntimeSession:
         cell = self._cells.get(message["cell"])
         if cell is None or (cell.is_comm and self._waits_for_another(cell)):
             return
+        self._debugger.let_go()
         if self._lane(cell.lane).withdraw(cell):
             self._done(cell, interrupted("interrupted before it began"))
         elif cell.zone is not None and cell.zone.strike():
-            timer = threading.Timer(self._grace_s, self._abandon_if_stuck, (cell,))
+            timer = ServiceTimer(self._grace_s, self._abandon_if_stuck, (cell,))
             timer.name, timer.daemon = "dh-kernel-abandon", True
             timer.start()
 
@@ -177,7 +187,10 @@ class RuntimeSession:
     def _on_complete(self, message: dict[str, Any]) -> None:
         self._questioner.put(message)
 
-    _on_inspect = _on_comm_info = _on_complete
+    _on_inspect = _on_comm_info = _on_open_lane = _on_close_lane = _on_complete
+
+    def _on_debug(self, message: dict[str, Any]) -> None:
+        self._debugger.put(message)
 
     def _on_input_reply(self, message: dict[str, Any]) -> None:
         self._outputs.answer(message)
@@ -236,7 +249,31 @@ class RuntimeSession:
                 content = inspect_at(self._namespace, message["code"], message["cursor"], message["detail"])
         except Exception as error:  # a thread's edge
             content = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
-        self.channel.queue({"kind": "answer", "request": message["request"], "content": clean(content)})
+        self._reply(message, content)
+
+    def _reply(self, message: dict[str, Any], content: dict[str, Any], references: Sequence[Any] = ()) -> None:
+        frame = {"kind": "answer", "request": message["request"], "content": clean(content)}
+        self.channel.queue(frame, references=references)
+
+    # --- for the debugger, on its thread
+
+    def _describe(self, value: object, rows: int) -> tuple[dict[str, Any], list[Any]]:
+        """An object as a bundle, or as a table to preview."""
+        with self._engine.cell_context(self._scope):
+            table = self._tables.as_table(value)
+            if table is None:
+                data, metadata = self._bundle(value)
+                return {"data": data, "metadata": metadata}, []
+            description, references = self._tables.describe(table, self._outputs.name_of(value), rows)
+            return {"table": {"cell": "", "result": False, "text": "", **description}}, references
+
+    def _keep_lines(self, keep: bool) -> None:
+        self._evaluator.interpreter.keep_lines(keep)
+
+    def _close_lane(self, name: str) -> None:
+        runner = self._lanes.pop(name, None)
+        if runner is not None:
+            runner.close(_LANE_END_S)
 
     # --- the session's life
 
@@ -268,6 +305,7 @@ class RuntimeSession:
         for runner in list(self._lanes.values()):
             runner.close()
         self._questioner.close()
+        self._debugger.close()
         self._comms.close()
         self._scope_observer.close()
         self._evaluator.interpreter.close()

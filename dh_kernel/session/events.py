@@ -100,10 +100,11 @@ class CellDone(Event):
 
 @dataclass(frozen=True)
 class Answered(Event):
-    """The reply to a question such as `complete`."""
+    """The reply to a question such as `complete`; with a table to preview where the content speaks of one."""
 
     request: str
     content: dict[str, Any]
+    table: TableShown | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class ServerInfo(Event):
     pid: int
     heap_bytes: int
     reads_output: bool
+    debugger: bool = False
 
 
 def parse(header: dict[str, Any], references: Sequence[Any], buffers: Sequence[bytes] = ()) -> Event | None:
@@ -141,6 +143,11 @@ def _error(header: dict[str, Any]) -> dict[str, Any]:
     return {name: header[name] for name in ("ename", "evalue", "traceback")}
 
 
+def _answer(header: dict[str, Any], references: Sequence[Any]) -> Answered:
+    content = header["content"]
+    return Answered("", header["request"], content, _table(content["table"], references) if "table" in content else None)
+
+
 _READERS: dict[str, Any] = {
     "stream": lambda h, r: StreamText(h["cell"], h["name"], h["text"], h["log"]),
     "display": lambda h, r: Displayed(h["cell"], h["data"], h["metadata"], h.get("display_id"), h["update"]),
@@ -150,6 +157,8 @@ _READERS: dict[str, Any] = {
     "table": _table,
     "input": lambda h, r: InputAsked(h["cell"], h["prompt"], h["password"]),
     "done": _done,
-    "answer": lambda h, r: Answered("", h["request"], h["content"]),
-    "ready": lambda h, r: ServerInfo("", h["deephaven"], h["python"], h["pid"], h["heap_bytes"], h["reads_output"]),
+    "answer": _answer,
+    "ready": lambda h, r: ServerInfo(
+        "", h["deephaven"], h["python"], h["pid"], h["heap_bytes"], h["reads_output"], h.get("debugger", False)
+    ),
 }

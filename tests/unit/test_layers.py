@@ -31,12 +31,26 @@ ALLOWED = {
     "runs": {"session", *LEAVES},
     "asking": {"runs", "session"},
     "publishing": {"runs", "backend", "session", "render", *LEAVES},
-    "kernel": {"runs", "asking", "publishing", "backend", "session", "settings", "history", "__init__", *LEAVES},
+    "debugging": set(LEAVES),
+    "debug_channel": {"debugging"},
+    "kernel": {
+        "debug_channel",
+        "runs",
+        "asking",
+        "publishing",
+        "backend",
+        "session",
+        "settings",
+        "history",
+        "__init__",
+        *LEAVES,
+    },
     "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
     "cli": {"install", "settings", "__init__", *LEAVES},
     "__main__": {"app", "launching", "settings", "server", *LEAVES},
     "__init__": set(),
 }
+DEBUGPY = {"debugpy", "pydevd", "pydevd_tracing", "_pydevd_bundle", "_pydev_bundle"}
 # Who may import these; all others may not.
 ONLY = {
     "pydeephaven": {"session"},
@@ -126,13 +140,15 @@ def test_a_heavy_package_enters_at_its_place_only(package: str) -> None:
 
 def test_the_launcher_and_the_runtime_need_nothing_that_a_server_lacks() -> None:
     """The standard library and deephaven; the runtime may use IPython and jedi where they are."""
-    optional = {"IPython", "traitlets", "jedi", "comm", "dh_kernel", "matplotlib"}
+    optional = {"IPython", "traitlets", "jedi", "comm", "dh_kernel", "matplotlib", *DEBUGPY}
     deephaven = {"deephaven", "deephaven_internal", "jpy"}
     for module in (ROOT / "runtime").glob("*.py"):
         tops = {name.split(".")[0] for name in imports_of(module)}
         assert tops <= sys.stdlib_module_names | deephaven | optional, module
         if f"runtime/{module.stem}" not in ONLY["IPython"]:
             assert not tops & {"IPython", "traitlets"}, module
+        if module.stem != "debugger":
+            assert not tops & DEBUGPY, module
     tops = {name.split(".")[0] for name in imports_of(ROOT / "server/launcher.py")}
     assert tops <= sys.stdlib_module_names | {"deephaven_server", "deephaven", "jpy"}
 
