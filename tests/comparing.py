@@ -11,12 +11,13 @@ from harness import PYTHON, Place, Run
 IPYKERNEL = "ipykernel"
 # What differs from run to run: identifiers, times, rates, and the names of cells' files.
 _NOISE = (
-    (re.compile(r"IPY_MODEL_[0-9a-f]{32}|\b[0-9a-f]{32}\b"), "ID"),
-    (re.compile(r"\[[^\]]*\d\d:\d\d[^\]]*\]"), "[TIME]"),
+    (re.compile(r"\x1b\[[0-9;]*[mA]"), ""),
+    (re.compile(r"IPY_MODEL_[0-9a-f]{32}|\b[0-9a-f]{32}\b|\b[0-9a-f]{16}\b"), "ID"),
+    (re.compile(r"\[[^\]]*\d\d:\d\d[^\]]*\] *"), "[TIME]"),
+    (re.compile(r"\r +\r"), "\r"),
     (re.compile(r"-?\d+:\d\d:\d\d|\d+\.\d+ ?s\b|\?it/s|\d+\.\d+it/s"), "TIME"),
     (re.compile(r"0x[0-9a-f]+"), "0xADDRESS"),
     (re.compile(r"[0-9a-f-]{20,}_\d+_\d+"), "MESSAGE"),
-    (re.compile(r"\x1b\[[0-9;]*m"), ""),
     (re.compile(r"/tmp/ipykernel_\d+/\d+\.py|<ipython-input[^>]*>|<?Cell In\[\d+\][^>\s,]*>?|Cell In ?\[\d+\]"), "CELL"),
 )
 

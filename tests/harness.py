@@ -210,6 +210,29 @@ class Kernel:
             self._replies[reply["parent_header"]["msg_id"]] = reply
         return self._replies.pop(msg_id)
 
+    def send_message(
+        self, kind: str, content: dict[str, Any], *, subshell: str | None = None, buffers: Any = None, metadata: Any = None
+    ) -> Run:
+        """Send a message of any type on the shell channel and return at once."""
+        message = self.client.session.msg(kind, content, metadata=metadata)
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
+        run = self._runs[message["header"]["msg_id"]] = Run(message["header"]["msg_id"])
+        self.client.session.send(self.client.shell_channel.socket, message, buffers=buffers)
+        return run
+
+    def request(self, kind: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request on the shell channel; the content of its reply."""
+        reply: dict[str, Any] = self.answer(self.send_message(kind, content or {}).id)["content"]
+        return reply
+
+    def control(self, kind: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request on the control channel; the content of its reply."""
+        message = self.client.session.msg(kind, content or {})
+        self.client.control_channel.send(message)
+        reply: dict[str, Any] = self.client.get_control_msg(timeout=TIMEOUT_S)["content"]
+        return reply
+
     def interrupt(self) -> None:
         """As the stop button does."""
         self.manager.interrupt_kernel()
