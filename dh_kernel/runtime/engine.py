@@ -48,9 +48,13 @@ class Engine:
 
     @staticmethod
     def runs_java(java_thread: Any) -> bool:
-        """Whether the thread is inside a Java call just now: a thread that only runs Python has no Java frames."""
+        """Whether the thread is inside a Java call just now: a thread that only runs Python has no Java frames.
+
+        But one: the question itself, where the calling thread is meant.
+        """
         try:
-            return len(java_thread.getStackTrace()) > 0
+            frames = java_thread.getStackTrace()
+            return len(frames) > (1 if len(frames) and frames[0].getMethodName() == "getStackTrace" else 0)
         except Exception:
             return True
 
