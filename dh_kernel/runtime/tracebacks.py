@@ -52,15 +52,22 @@ def _short(match: re.Match[str]) -> str:
 
 
 def without_own_frames(tb: TracebackType | None, own_files: tuple[str, ...]) -> TracebackType | None:
-    """The traceback with the runtime's frames taken out, at its start and in between."""
-    kept = []
-    while tb is not None:
+    """The traceback with the runtime's frames taken out, at its start and in between, and without a debugger's at its end."""
+    kept: list[TracebackType] = []
+    while tb is not None and not _is_debuggers(tb):
         if not tb.tb_frame.f_code.co_filename.startswith(own_files):
             kept.append(tb)
         tb = tb.tb_next
+    if tb is not None and len(kept) > 1 and kept[-1].tb_frame is kept[-2].tb_frame:
+        kept.pop()  # the same line again, where the debugger was called
     for outer, inner in zip(kept, [*kept[1:], None], strict=True):
         outer.tb_next = inner
     return kept[0] if kept else None
+
+
+def _is_debuggers(tb: TracebackType) -> bool:
+    """Whether the frame is debugpy's: an interrupt has ended a stop at a breakpoint."""
+    return str(tb.tb_frame.f_globals.get("__name__", "")).startswith(("_pydevd_bundle", "pydevd"))
 
 
 def _strip(shown: traceback.TracebackException, own_files: tuple[str, ...], seen: set[int]) -> None:
