@@ -41,7 +41,8 @@ class Asker:
             socket, session = self._kernel.stdin_socket, self._kernel.session
             while socket.poll(0):
                 socket.recv_multipart(zmq.NOBLOCK)  # a reply that came too late for its question
-            if run.over:
+            if run.over:  # a thread of a cell that has ended, where front ends take no questions any more
+                run.session.send("input_reply", cell=run.id, value="", eof=True)
                 return
             content = {"prompt": event.prompt, "password": event.password}
             session.send(socket, "input_request", content, parent=run.parent, ident=run.ident)
@@ -53,3 +54,4 @@ class Asker:
                         run.session.send("input_reply", cell=run.id, value=value, eof=value == END_OF_FILE)
                         return
                 await asyncio.sleep(_LOOK_EVERY_S)
+            run.session.send("input_reply", cell=run.id, value="", eof=True)

@@ -44,6 +44,7 @@ class Cell:
         self.lane: str | None = message.get("lane")
         self.parent: dict[str, Any] = message.get("parent", {})
         self.allow_stdin: bool = message.get("allow_stdin", False)
+        self.asking = threading.Lock()
         self.front: Any = None
         self.abandoned = self.over = False
         self.suspends = False  # whether it may await something
@@ -97,6 +98,8 @@ class CellRunner:
         self._name, self._engine, self._switchboard, self._scope = name, engine, switchboard, scope
         self._main = lent_main_thread() if main else None
         self._worker: Worker = self._main or self._new_thread()
+        if self._main is not None:
+            self._main.tasks.submit(self._enter_thread)
         self._running: list[Cell] = []
         self._lock = threading.Lock()
         self._waiting: deque[_Job] = deque()
@@ -113,8 +116,6 @@ class CellRunner:
 
     def prepare(self, work: Callable[[], None]) -> None:
         """Do something on the cells' thread before the first cell."""
-        if self._worker.main_thread:
-            self._worker.tasks.submit(self._enter_thread)
         self._worker.tasks.submit(work)
 
     def submit(
@@ -173,7 +174,9 @@ class CellRunner:
                 return None
             job = jobs.popleft()
             self._begun += 1
-            job.cell.zone = StrikeZone(self._engine, main_thread=worker.main_thread)
+            job.cell.zone = StrikeZone(
+                self._engine, main_thread=worker.main_thread, is_cell_code=self._switchboard.is_cell_code
+            )
             return job
 
     def _run_now(self, worker: Worker, job: _Job) -> None:
@@ -294,12 +297,14 @@ class CellRunner:
             if cell.zone is not None:
                 cell.zone.cancel_if_waiting()
 
-    def close(self) -> None:
-        """Take no more cells."""
+    def close(self, wait_s: float = 0.0) -> None:
+        """Take no more cells; wait a while for the thread's end."""
         with self._lock:
             self._closed = True
+            worker = self._worker
             with contextlib.suppress(Exception):
-                self._worker.stop()
+                worker.stop()
+        worker.join(wait_s)
 
 
 def interrupted(text: str) -> Outcome:

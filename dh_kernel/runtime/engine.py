@@ -65,6 +65,15 @@ class Engine:
             return False
         return Engine.runs_java(java_thread)
 
+    def threads_in_python(self, prefix: str) -> list[str]:
+        """The threads of a kind that are inside a call of Python, or between two, by their names in Python."""
+        names = []
+        for entry in self._thread_class.getAllStackTraces().entrySet().toArray():
+            name = f"java-{entry.getKey().getName()}"
+            if name.startswith(prefix) and any(".python." in place.getClassName() for place in entry.getValue()):
+                names.append(name)
+        return names
+
     def new_scope(self) -> Any:
         """A liveness scope for what a session's cells make.
 

@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 PRESS_ON_FOR_S = 5.0
 LOOK_EVERY_S = 0.02
+FORMULA_THREADS = "java-OperationInitializationThreadPool"
 LOOP_PATIENCE_S = 0.1  # how long a loop may take to cancel a cell before what keeps it busy is struck
 
 
@@ -45,7 +46,9 @@ def checkpoint() -> None:
 class StrikeZone:
     """The window in which one thread's current cell may be interrupted."""
 
-    def __init__(self, engine: Engine, *, main_thread: bool) -> None:
+    def __init__(
+        self, engine: Engine, *, main_thread: bool, is_cell_code: Callable[[FrameType], bool] = lambda frame: False
+    ) -> None:
         self.interrupted = False
         self._engine = engine
         self._main_thread = main_thread
@@ -61,6 +64,8 @@ class StrikeZone:
         self._struck_at: tuple[int, int] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_cell_code = is_cell_code
+        self._formula_threads: set[int] = set()
 
     # --- on the cell's thread
 
@@ -117,6 +122,7 @@ class StrikeZone:
             self._previous_handler = signal.signal(signal.SIGINT, self._on_signal)
         with self._lock:
             self._armed = True
+        _armed_zones.add(self)
         if self.interrupted:
             raise KeyboardInterrupt
 
@@ -126,7 +132,10 @@ class StrikeZone:
                 with self._lock:
                     self._armed, self._over = False, True
                     self._postponed = False
-                    drop_async_exception()
+                    while self._formula_threads:
+                        set_async_exception(self._formula_threads.pop(), None)
+                    drop_async_exception()  # the last: what was taken back from others needs it too
+                _armed_zones.discard(self)
                 self._engine.clear_interrupted()
                 if self._main_thread:
                     take_pending_signals()
@@ -192,7 +201,10 @@ class StrikeZone:
         return self._task is not None and self._loop is not None and asyncio.current_task(self._loop) is not self._task
 
     def _loop_is_hogged(self) -> bool:
-        return self.interrupted and time.monotonic() - self._struck_since > LOOP_PATIENCE_S
+        return self.interrupted and self._since() > LOOP_PATIENCE_S
+
+    def _since(self) -> float:
+        return time.monotonic() - self._struck_since
 
     def _press_on(self) -> None:
         """Repeat the strike until it lands, and end a wait inside Java, so that it can.
@@ -211,6 +223,29 @@ class StrikeZone:
                 java_struck = True
             time.sleep(LOOK_EVERY_S)
             self._strike_python()
+            if java_struck and self._since() > LOOP_PATIENCE_S:
+                self._strike_formulas()
+
+    def _strike_formulas(self) -> None:
+        """End the Python functions of cells that the engine calls on its own threads while this cell waits for them.
+
+        The engine gives up on a formula when one of its calls fails, and on nothing else. Whose call it is can be told only
+        while no other cell waits in the engine. Short functions are seldom found at work, and then Java has to tell; not on a
+        server that others use as well, whose call it might be.
+        """
+        if any(self._engine.runs_java(zone._java_thread) for zone in list(_armed_zones) if zone is not self):
+            return
+        threads = {thread.name: thread.ident or 0 for thread in threading.enumerate()}
+        threads = {name: ident for name, ident in threads.items() if name.startswith(FORMULA_THREADS)}
+        frames = sys._current_frames()
+        found = {ident for ident in threads.values() if ident in frames and self._is_cell_code(frames[ident])}
+        if not found and self._main_thread:
+            found = {threads[name] for name in self._engine.threads_in_python(FORMULA_THREADS) if name in threads}
+        with self._lock:
+            for ident in found:
+                if self._armed:
+                    self._formula_threads.add(ident)
+                    set_async_exception(ident, KeyboardInterrupt)
 
     def _strike_python(self) -> None:
         with self._lock:
@@ -250,6 +285,9 @@ class StrikeZone:
     def _position(self) -> tuple[int, int]:
         frame = sys._current_frames().get(self._ident)
         return (id(frame), frame.f_lasti) if frame is not None else (0, 0)
+
+
+_armed_zones: set[StrikeZone] = set()  # of all sessions
 
 
 def _would_be_ignored(frame: FrameType | None) -> bool:
@@ -299,6 +337,7 @@ def drop_async_exception() -> None:
         pass
 
 
-def set_async_exception(ident: int, exception: type[BaseException]) -> None:
-    """Make an exception pending in a thread, in the place of what is pending there."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(exception))
+def set_async_exception(ident: int, exception: type[BaseException] | None) -> None:
+    """Make an exception pending in a thread, in the place of what is pending there; None only takes that back."""
+    argument = ctypes.py_object(exception) if exception is not None else ctypes.py_object()
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)

@@ -124,6 +124,14 @@ class Outputs:
             raise getattr(loaded, "StdinNotImplementedError", StdinNotImplementedError)(
                 f"{what} was called, but this frontend does not support input requests."
             )
+        while not cell.asking.acquire(timeout=_ANSWER_LOOK_S):
+            pass  # another thread of the cell asks
+        try:
+            return self._ask(cell, prompt, password)
+        finally:
+            cell.asking.release()
+
+    def _ask(self, cell: Cell, prompt: str, password: bool) -> str:
         answers = self._answers[cell.id] = queue.SimpleQueue()  # a reply that came too late for its question is lost with it
         self.queue(cell, {"kind": "input", "cell": cell.id, "prompt": prompt, "password": password})
         try:

@@ -28,12 +28,16 @@ from .evaluation import Evaluator
 from .interpreter import PlainInterpreter
 from .introspection import complete, inspect_at
 from .lanes import allow_asyncio_run
+from .listeners import follow_listeners
 from .outputs import Outputs, clean
 from .questioner import Questioner
 from .scope import ScopeObserver
+from .stdin import install_empty_stdin, install_pdb
 from .streams import install_switchboard
 from .tables import Tables
 from .threads import ServiceThread, ServiceTimer
+
+_LANE_END_S = 1.0
 
 
 class RuntimeSession:
@@ -74,6 +78,7 @@ class RuntimeSession:
             session=session_id,
         )
         self._lane(None).prepare(lambda: self._load_ipython(own_files))
+        self._lane(None).prepare(self._install_wrappers)
         self._cells: dict[str, Cell] = {}
         self._left_over: dict[str, Cell] = {}  # abandoned, and not at its end yet
         self._questioner = Questioner(f"dh-kernel-questions-{session_id}", self._answer)
@@ -113,6 +118,13 @@ class RuntimeSession:
             return
         self._outputs.shell, self._evaluator.interpreter = made.shell, made
         made.start()
+
+    def _install_wrappers(self) -> None:
+        """What needs modules that take a while to import."""
+        install_pdb()
+        if not self._launched:
+            install_empty_stdin(lambda: self._switchboard.current() is not None)
+        follow_listeners(self._switchboard)
 
     def _bundle(self, value: object) -> Any:
         return self._evaluator.interpreter.bundle(value)
@@ -195,11 +207,6 @@ class RuntimeSession:
     def _on_input_reply(self, message: dict[str, Any]) -> None:
         self._outputs.answer(message)
 
-    def _on_close_lane(self, message: dict[str, Any]) -> None:
-        runner = self._lanes.pop(message["lane"], None)
-        if runner is not None:
-            runner.close()
-
     def _on_close(self, message: dict[str, Any]) -> None:
         ServiceThread(target=self.close, name="dh-kernel-close", daemon=True).start()
 
@@ -245,6 +252,12 @@ class RuntimeSession:
                 content = complete(self._namespace, message["code"], message["cursor"])
             elif message["kind"] == "comm_info":
                 content = {"comms": self._comms.info(message["target"])}
+            elif message["kind"] == "open_lane":
+                self._lane(message["lane"])
+                content = {}
+            elif message["kind"] == "close_lane":
+                self._close_lane(message["lane"])
+                content = {}
             else:
                 content = inspect_at(self._namespace, message["code"], message["cursor"], message["detail"])
         except Exception as error:  # a thread's edge

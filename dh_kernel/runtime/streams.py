@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import io
 import os
 import sys
@@ -20,11 +21,13 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from types import FrameType
+from typing import Any, Protocol, TypeVar
 
 from .wire import MAX_FRAME_BYTES
 
-STATE_MODULE = "_dh_kernel_switchboard_2"
+T = TypeVar("T")
+STATE_MODULE = "_dh_kernel_switchboard_3"
 FLUSH_EVERY_S = 0.03
 # How long unfinished lines wait for their end: `print` writes its parts one by one, and the processors may be busy.
 SETTLE_S = 0.025
@@ -74,18 +77,38 @@ class Switchboard:
         if target is None and self.by_thread_object:
             target = self.by_thread_object.get(threading.current_thread())
         if target is None and self.by_file:
-            target = self._of_frames()
+            target = self._of_frames(sys._getframe(1))
         return target
 
-    def _of_frames(self) -> Target | None:
-        frame, found = sys._getframe(1), None
+    def _of_frames(self, frame: FrameType | None) -> Target | None:
+        found = None
         while frame is not None:
             file = frame.f_code.co_filename
             if file == _CONSOLE_FILE:
                 return None  # a console of another client has called the function
             found = self.by_file.get(file, found)
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
         return found
+
+    def is_cell_code(self, frame: FrameType) -> bool:
+        """Whether a thread that stands at this frame runs a cell's function, called by no console."""
+        return self._of_frames(frame) is not None
+
+    def owned(self, function: Callable[..., T]) -> Callable[..., T]:
+        """The function as the calling cell's: whatever thread calls it, it writes to that cell."""
+        target = self.current()
+        if target is None:
+            return function
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **keywords: Any) -> T:
+            token = self.by_context.set(target)
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                self.by_context.reset(token)
+
+        return call
 
     def remember_file(self, file: str, target: Target) -> None:
         """Code compiled under this file name is the target's."""

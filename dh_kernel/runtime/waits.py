@@ -68,7 +68,7 @@ def _cut_sleep() -> None:
     original = time.sleep
 
     @functools.wraps(original)
-    def sleep(seconds: float, /) -> None:
+    def sleep(seconds: Any, /) -> None:
         if not _in_slices() or not isinstance(seconds, (int, float)) or not SLICE_S < seconds < threading.TIMEOUT_MAX:
             original(seconds)
             return
