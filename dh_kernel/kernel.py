@@ -148,7 +148,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def _still_busy(self) -> None:
         """Front ends take any idle status for the kernel's: say that a cell still runs."""
-        for run in self._runs.active[:1]:
+        for run in [run for run in self._runs.active if not run.is_comm][:1]:
             self._publish_status("busy", "shell", parent=run.parent)
 
     def pre_handler_hook(self) -> None:
@@ -481,7 +481,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def interrupt(self) -> None:
         """Interrupt what runs. Any thread."""
-        for run in self._runs.to_interrupt():
+        for run in reversed(self._runs.to_interrupt()):  # so that what waits is still known to wait for what runs
             if run.session is not None:
                 run.session.send("interrupt", cell=run.id)
             else:

@@ -176,7 +176,7 @@ class RuntimeSession:
         """Strike a cell; without one, or if earlier ones still run, say what can be done about those."""
         self._tell_of_left_over(message["cell"])
         cell = self._cells.get(message["cell"])
-        if cell is None or (cell.is_comm and self._waits_for_another(cell)):
+        if cell is None or self._waits_for_another(cell):
             return
         self._debugger.let_go()
         if self._lane(cell.lane).withdraw(cell):
@@ -187,9 +187,10 @@ class RuntimeSession:
             timer.start()
 
     def _waits_for_another(self, cell: Cell) -> bool:
-        """Whether a message to a comm waits for a cell that runs: then the interrupt means that one."""
+        """Whether a message to a comm waits for a cell that runs, or the other way: then the interrupt means that one."""
         return cell.zone is None and any(
-            other.zone is not None and other.lane == cell.lane and not other.over for other in list(self._cells.values())
+            other.zone is not None and other.lane == cell.lane and not other.over and (other.is_comm or cell.is_comm)
+            for other in list(self._cells.values())
         )
 
     def _on_ping(self, message: dict[str, Any]) -> None:
