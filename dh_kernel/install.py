@@ -85,6 +85,7 @@ def kernel_dict(display_name: str, environment: Mapping[str, str]) -> dict[str, 
     spec["argv"][0] = sys.executable
     spec["display_name"] = display_name
     spec["env"] = dict(environment)
+    spec["metadata"]["debugger"] = not environment.get(VARIABLES["server"])  # JupyterLab offers it where this says so
     return spec
 
 

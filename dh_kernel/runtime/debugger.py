@@ -15,6 +15,7 @@ older tracing, which leaves alone what it was not asked to trace, is chosen also
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import linecache
 import os
@@ -72,6 +73,7 @@ class Debugger:
         self._variables: Any = None
         self._traced = self._used = False
         self._setup: Any = None
+        self._former_hook: Callable[..., Any] = sys.breakpointhook
 
     def put(self, message: dict[str, Any]) -> None:
         """Take a question; returns at once."""
@@ -128,9 +130,8 @@ class Debugger:
 
     def _start(self, message: dict[str, Any]) -> dict[str, Any]:
         """Listen, or go on listening; the address, the token that it wants, and the files that are never stepped into."""
-        with _variables_of_environment(_ENVIRONMENT):
-            import debugpy.server.api  # noqa: F401  so that it takes the protocol's side
-            import pydevd
+        breakpoint_hook = _import_debugpy()
+        import pydevd
         import pydevd_tracing
 
         assert self.files is not None
@@ -143,8 +144,10 @@ class Debugger:
         host, port = pydevd._enable_attach(("127.0.0.1", 0), access_token=token)
         self._setup, pydevd.SetupHolder.setup = pydevd.SetupHolder.setup, None  # where Deephaven looks
         pydevd_tracing.SetTrace(None)  # of this thread
+        if not self._traced:
+            self._former_hook, sys.breakpointhook = sys.breakpointhook, breakpoint_hook
+            self._keep_lines(True)
         self._traced = self._used = True
-        self._keep_lines(True)
         return {"host": host, "port": port, "token": token, "internal": self._internal_files(), "take": _take(self._hand_over)}
 
     def _stop(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -154,6 +157,7 @@ class Debugger:
             from _pydev_bundle.pydev_monkey import undo_patch_thread_modules
 
             self._traced = False
+            sys.breakpointhook = self._former_hook
             undo_patch_thread_modules()
             threading.settrace(None)
             pydevd_tracing.restore_sys_set_trace_func()
@@ -236,11 +240,10 @@ class _Variables:
     """The variables of a namespace while nothing is stopped, as debugpy shows those of a frame."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
-        with _variables_of_environment(_ENVIRONMENT):
-            import debugpy.server.api  # noqa: F401
-            from _pydevd_bundle.pydevd_api import PyDevdAPI
-            from _pydevd_bundle.pydevd_frame_utils import FramesList
-            from _pydevd_bundle.pydevd_suspended_frames import SuspendedFramesManager, _FramesTracker
+        _import_debugpy()
+        from _pydevd_bundle.pydevd_api import PyDevdAPI
+        from _pydevd_bundle.pydevd_frame_utils import FramesList
+        from _pydevd_bundle.pydevd_suspended_frames import SuspendedFramesManager, _FramesTracker
 
         self._manager = SuspendedFramesManager()
         settings = type("Settings", (), {"variable_presentation": PyDevdAPI.VariablePresentation()})()
@@ -260,6 +263,16 @@ def _take(hand_over: Callable[[object], bool]) -> str:
     module: Any = sys.modules.setdefault(HAND_OVER_MODULE, type(sys)(HAND_OVER_MODULE))
     module.take = hand_over
     return f"__import__({HAND_OVER_MODULE!r}).take"
+
+
+@functools.cache
+def _import_debugpy() -> Callable[..., Any]:
+    """Import debugpy; what it makes of `breakpoint()`, which is left as it was."""
+    former = sys.breakpointhook
+    with _variables_of_environment(_ENVIRONMENT):
+        import debugpy.server.api  # noqa: F401  which chooses the debug adapter protocol
+    hook, sys.breakpointhook = sys.breakpointhook, former
+    return hook
 
 
 @contextlib.contextmanager

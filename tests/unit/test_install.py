@@ -31,12 +31,18 @@ def test_writes_a_kernelspec_with_this_interpreter(tmp_path: Path, capsys: pytes
     assert Path(spec["argv"][0]).is_absolute()
     assert spec["language"] == "python"
     assert spec["interrupt_mode"] == "message"
-    assert spec["metadata"] == {"debugger": False}
+    assert spec["metadata"] == {"debugger": True}
     assert spec["display_name"] == "Deephaven"
     assert spec["env"] == {}
     told = capsys.readouterr().out
     assert str(tmp_path / "share/jupyter/kernels/deephaven") in told
     assert f"JUPYTER_PATH={tmp_path / 'share/jupyter'}" in told
+
+
+def test_no_debugger_is_promised_on_a_server_that_is_not_launched(tmp_path: Path) -> None:
+    """JupyterLab shows its debugger where the kernelspec says so."""
+    assert main(["install", "--prefix", str(tmp_path), "--server", "127.0.0.1:10000"]) == 0
+    assert written(tmp_path)["metadata"] == {"debugger": False}
 
 
 def test_jupyter_finds_it_with_its_logos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
