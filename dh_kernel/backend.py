@@ -120,12 +120,48 @@ class Backend:
     async def close(self) -> None:
         """End the session, and the server if it is ours. Takes a few seconds at most."""
         self._closing = True
-        if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
-        process, session = self._process, self._session
-        self._session = self._process = None
-        await self._loop.run_in_executor(None, _close, session, process)
+        await self._let_go()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # --- on request
+
+    async def restart(self) -> Session:
+        """A fresh server where it is ours, a fresh session where it is not.
+
+        Raises:
+            DhKernelError: as `session`. The former one is gone in any case.
+        """
+        await self._let_go()
+        return await self.session()
+
+    async def change(self, settings: Settings) -> Session:
+        """Use the server of other settings from now on. The one in use is let go when the other is there.
+
+        Raises:
+            DhKernelError: there is no other; the one in use stays.
+        """
+        process = launch(settings)
+        if isinstance(process, DhKernelError):
+            raise process
+        try:
+            session = await self._open_session(settings, process)
+        except BaseException:
+            if process is not None:
+                self._loop.run_in_executor(None, process.stop)
+            raise
+        await self._let_go()
+        self.settings, self._problem, self._first = settings, None, None
+        self._process, self._session = process, session
+        if process is not None and process.death is not None:
+            raise self._died(process)
+        return session
+
+    async def _let_go(self) -> None:
+        opening, session, process = self._opening, self._session, self._process
+        self._opening = self._session = self._process = None
+        if opening is not None and not opening.done():
+            opening.cancel()
+        await self._loop.run_in_executor(None, _close, session, process)
 
     # --- opening
 
@@ -138,24 +174,36 @@ class Backend:
         if isinstance(process, DhKernelError):
             raise process
         self._process = process
-        session = await self._loop.run_in_executor(self._pool, self._open_blocking, process)
+        session = await self._open_session(self.settings, process)
         self._session, self._opening = session, None
         if process is not None and process.death is not None:
             raise self._died(process)
         return session
 
-    def _open_blocking(self, process: ServerProcess | None) -> Session:
+    async def _open_session(self, settings: Settings, process: ServerProcess | None) -> Session:
+        opening = self._loop.run_in_executor(self._pool, self._open_blocking, settings, process)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:  # nobody waits any more: what comes of it is closed
+            opening.add_done_callback(self._close_later)
+            raise
+
+    def _close_later(self, opened: asyncio.Future[Session]) -> None:
+        if not opened.cancelled() and opened.exception() is None:
+            self._loop.run_in_executor(None, _close, opened.result(), None)
+
+    def _open_blocking(self, settings: Settings, process: ServerProcess | None) -> Session:
         # Heavy, with pydeephaven, pandas and pyarrow: imported while the server starts, and after the first requests.
         from dh_kernel.session import Session, SessionOptions
 
-        endpoint = self.settings.endpoint if process is None else process.wait_ready()
+        endpoint = settings.endpoint if process is None else process.wait_ready()
         assert endpoint is not None
         if process is not None:
             process.on_exit(lambda death: self._call(self._on_exit, process))
         opened: list[Session] = []
         session = Session.open(
             endpoint,
-            SessionOptions(launched=process is not None, interrupt_grace_s=self.settings.interrupt_grace_s),
+            SessionOptions(launched=process is not None, interrupt_grace_s=settings.interrupt_grace_s),
             lambda event, size: self._call(self._listener.on_event, session_of(opened), event, size),
             lambda error: self._call(self._on_lost, session_of(opened), error),
             opened.append,

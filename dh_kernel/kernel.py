@@ -24,12 +24,13 @@ from ipykernel.kernelbase import Kernel
 from traitlets import Instance
 
 from dh_kernel import __version__
-from dh_kernel.errors import DhKernelError
+from dh_kernel.errors import DhKernelError, SessionLostError
 from dh_kernel.history import History
 from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText, TableShown
 
 from .asking import Asker
 from .backend import Backend
+from .commands import Command, command_of, run_command, without_secrets
 from .debug_channel import DebugChannel
 from .publishing import Publisher
 from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
@@ -188,8 +189,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     # --- cells
 
     def _publish_execute_input(self, code: str, parent: dict[str, Any], execution_count: int) -> None:
-        """As in the base class; but a lone surrogate, which cannot be sent as UTF-8, must not end the request."""
-        super()._publish_execute_input(_without_surrogates(code), parent, execution_count)
+        """As in the base class; but a lone surrogate, which cannot be sent as UTF-8, must not end the request. No keys."""
+        super()._publish_execute_input(_without_surrogates(without_secrets(code)), parent, execution_count)
 
     async def do_execute(
         self,
@@ -233,8 +234,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             "rows": self.backend.settings.rows,
         }
         if store_history and self.history is not None:
-            self.history.store(run.count, _without_surrogates(code))
-        done = await self._run_to_end(run, "execute", message)
+            self.history.store(run.count, _without_surrogates(without_secrets(code)))
+        command = command_of(code)
+        done = await (self._run_to_end(run, "execute", message) if command is None else self._run_command(run, command))
         return self._reply(run, done)
 
     def _new_run(self, parent: dict[str, Any], ident: Any) -> Run:
@@ -259,28 +261,47 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         finally:
             self._runs.end(run)
 
+    async def _run_command(self, run: Run, command: Command) -> CellDone:
+        """Run a cell that changes the server. What runs elsewhere on the former one ends."""
+        assert self.backend is not None
+        former = self.backend.current
+        try:
+            text = await self._noted(run, asyncio.ensure_future(run_command(command, self.backend)), command.notice)
+            if text is None:
+                return interrupted(run, "interrupted before the server was ready")
+            self._send(run, "stream", {"name": "stdout", "text": text})
+            return CellDone(run.id)
+        except DhKernelError as error:
+            return CellDone(run.id, {"ename": type(error).__name__, "evalue": str(error), "traceback": _told(error)})
+        finally:
+            self._runs.end(run)
+            if self.backend.current is not former:
+                self._died_idle = None
+                self._end_runs(former, SessionLostError(f"Another cell has changed the server. {_GONE}"))
+
     async def _wait_for_session(self, run: Run) -> Any:
-        """The open session; None if the wait was interrupted. Says what is awaited after a second, and takes that back."""
+        """The open session; None if the wait was interrupted."""
         assert self.backend is not None
         if self.backend.current is not None:
             return self.backend.current
-        opening = asyncio.ensure_future(self.backend.session())
+        return await self._noted(run, asyncio.ensure_future(self.backend.session()))
+
+    async def _noted(self, run: Run, work: asyncio.Future[T], what: str = "") -> T | None:
+        """The result of what a run waits for; None if it was interrupted. After a second says what, and takes that back."""
+        assert self.backend is not None
         stop = asyncio.ensure_future(run.interrupted.wait())
         noted = False
         try:
-            await asyncio.wait((opening, stop), timeout=NOTE_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done() and not stop.done() and not run.is_comm:
+            await asyncio.wait((work, stop), timeout=NOTE_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and not stop.done():
                 noted = True
-                self._send(run, "stream", {"name": "stderr", "text": self.backend.what_starts + " …\n"})
-            if not opening.done() and not stop.done():
-                await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done():
-                return None
-            return opening.result()
+                self._send(run, "stream", {"name": "stderr", "text": f"{what or self.backend.what_starts} …\n"})
+                await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
         finally:
             stop.cancel()
-            if not opening.done():
-                opening.cancel()
+            if not work.done():
+                work.cancel()
             if noted:
                 self._send(run, "clear_output", {"wait": False})
 
@@ -361,14 +382,18 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         else:
             run.events.put_nowait((session, event, size, begun))
 
-    def on_gone(self, session: Any, error: DhKernelError) -> None:
-        """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session."""
+    def _end_runs(self, session: Any, error: DhKernelError) -> bool:
+        """What runs in a session ends with an error; whether that shows anywhere."""
         hit = False
         for run in self._runs.of_session(session):
             if not run.gone.done():
-                run.gone.set_result(type(error)(f"{error}\n{_GONE}"))
+                run.gone.set_result(error)
                 hit |= not run.is_comm  # what a callback says may be shown nowhere
-        if not hit:
+        return hit
+
+    def on_gone(self, session: Any, error: DhKernelError) -> None:
+        """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session."""
+        if not self._end_runs(session, type(error)(f"{error}\n{_GONE}")):
             self._died_idle = f"{error}\n{_GONE}"
         for question in self._questions.values():
             _settle(question, {})

@@ -325,22 +325,28 @@ class _Checker:
         key = self._environ.get(KEY_VARIABLE, "").strip()
         if key and not on_command_line:
             return key
-        return self._checked("key_file", self._read_key, None) if key_file is not None else ""
+        return self._checked("key_file", lambda name: read_key(name, self._warnings), None) if key_file is not None else ""
 
-    def _read_key(self, name: str) -> str:
-        path = Path(name).expanduser()
-        try:
-            key = path.read_text("utf-8").strip()
-            mode = path.stat().st_mode
-        except UnicodeDecodeError:
-            raise SettingsError(f"the key file {path} is not text.") from None
-        except OSError as error:
-            raise SettingsError(f"the key file {path} cannot be read: {error.strerror}.") from None
-        if not key:
-            raise SettingsError(f"the key file {path} is empty.")
-        if mode & (stat.S_IRGRP | stat.S_IROTH):
-            self._warnings.append(f"The key file {path} can be read by other users: chmod 600 {shlex.quote(str(path))}")
-        return key
+
+def read_key(name: str, warnings: list[str]) -> str:
+    """The key in a file; a warning is added where others can read it.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    path = Path(name).expanduser()
+    try:
+        key = path.read_text("utf-8").strip()
+        mode = path.stat().st_mode
+    except UnicodeDecodeError:
+        raise SettingsError(f"the key file {path} is not text.") from None
+    except OSError as error:
+        raise SettingsError(f"the key file {path} cannot be read: {error.strerror}.") from None
+    if not key:
+        raise SettingsError(f"the key file {path} is empty.")
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        warnings.append(f"The key file {path} can be read by other users: chmod 600 {shlex.quote(str(path))}")
+    return key
 
 
 def _number(least: int, most: int) -> Callable[[Any], Any]:

@@ -1,7 +1,7 @@
 """What cells of the plain wrapper take for granted of IPython: its magics as calls, and its names, which are redirected.
 
-Neighbours: `interpreter` (its cells), `plain_magics`, `ipython_names` and `ipython_display` (what they find). Nothing in the process
-is replaced: libraries that look for IPython find what is installed.
+Neighbours: `interpreter` (its cells), `plain_magics`, `ipython_names` and `ipython_display` (what they find). Nothing in the
+process is replaced: libraries that look for IPython find what is installed.
 """
 
 from __future__ import annotations

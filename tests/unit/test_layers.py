@@ -33,7 +33,9 @@ ALLOWED = {
     "publishing": {"runs", "backend", "session", "render", *LEAVES},
     "debugging": set(LEAVES),
     "debug_channel": {"debugging"},
+    "commands": {"backend", "settings", "runtime", *LEAVES},
     "kernel": {
+        "commands",
         "debug_channel",
         "runs",
         "asking",

@@ -1,0 +1,109 @@
+"""Which cells the kernel runs itself, where `%dh attach` leads, and that no key is kept. No server here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dh_kernel.commands import CommandError, attach_endpoint, command_of, without_secrets
+from dh_kernel.model import PSK_AUTH_TYPE
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("%dh restart", ("restart",)),
+        ("  %dh   detach  ", ("detach",)),
+        ("\n# back\n%dh detach\n\n", ("detach",)),
+        ("%dh attach 'host:1' --anonymous", ("attach", "host:1", "--anonymous")),
+        ("%dh help", ("help",)),
+    ],
+)
+def test_a_cell_of_one_such_line_is_a_command(code: str, words: tuple[str, ...]) -> None:
+    found = command_of(code)
+    assert found is not None
+    assert (found.words, found.problem) == (words, None)
+
+
+@pytest.mark.parametrize(
+    "code", ["", "%dh", "%dh tables", "x = 1\n%dh restart", "%dh restart\n%dh detach", "%dhrestart", "'%dh restart'"]
+)
+def test_all_other_cells_are_for_the_server(code: str) -> None:
+    assert command_of(code) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("%dh resart", "Did you mean %dh restart?"),
+        ("%dh table", "Did you mean %dh tables?"),
+        ("%dh xyzzy", "There are: %dh, %dh attach, "),
+        ("%dh restart now", "takes no arguments"),
+        ("%dh attach 'x", "No closing quotation"),
+    ],
+)
+def test_words_that_are_not_known_name_the_closest(code: str, problem: str) -> None:
+    found = command_of(code)
+    assert found is not None
+    assert found.problem is not None
+    assert problem in found.problem
+
+
+def test_an_endpoint_takes_its_key_from_where_the_line_says(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("of a file\n", "utf-8")
+    plain = attach_endpoint(["localhost:10000"], {"DH_KERNEL_KEY": "of another server"})
+    assert (plain.address, plain.auth_type, plain.auth_token) == ("localhost:10000", "Anonymous", "")
+    by_file = attach_endpoint(["localhost:10000", "--key-file", str(file)], {})
+    assert (by_file.auth_type, by_file.auth_token) == (PSK_AUTH_TYPE, "of a file")
+    by_variable = attach_endpoint(["--key-env=K", "[::1]:10000", "--auth", "basic"], {"K": "me:secret"})
+    assert (by_variable.host, by_variable.auth_type, by_variable.auth_token) == ("[::1]", "Basic", "me:secret")
+    assert attach_endpoint(["h:1", "--anonymous"], {}).auth_type == "Anonymous"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "HOST:PORT"),
+        (["h:1", "--key", "hunter2"], "A key never stands in the line"),
+        (["h:1", "hunter2"], "A key never stands in the line"),
+        (["http://h:1/?psk=hunter2"], "write h:1"),
+        (["h"], "h:10000"),
+        (["h:1", "--key-file", "/nowhere/key"], "cannot be read"),
+        (["h:1", "--key-env", "NO_SUCH"], "NO_SUCH is not set"),
+        (["h:1", "--auth", "psk"], "needs a key"),
+        (["h:1", "--anonymous", "--key-env", "K"], "does not go with a key"),
+        (["h:1", "--key-file", "f", "--key-env", "K"], "one of"),
+    ],
+)
+def test_what_leads_nowhere_says_what_to_write_and_shows_no_key(arguments: list[str], problem: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        attach_endpoint(arguments, {"K": "hunter2"})
+    assert problem in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%dh attach h:1 --key hunter2",
+        "%dh attach h:1 --key=hunter2 --anonymous",
+        "%dh attach h:1 --psk hunter2",
+        "%dh attach h:1 hunter2",
+        "%dh attach me:hunter2@h:1",
+        "%dh attach 'https://h:1/?psk=hunter2'",
+        "x = 1\n%dh attach h:1 --token 'hunter2",
+    ],
+)
+def test_what_may_be_a_key_is_hidden(code: str) -> None:
+    assert "hunter2" not in without_secrets(code)
+    assert "%dh attach" in without_secrets(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["%dh attach h:1 --key-file '/a b/key' --auth psk", "%dh attach h:1 --key-env=K", "%dh attach  h:1 --anonymous", "x = 1"],
+)
+def test_lines_without_keys_stay_as_they_are(code: str) -> None:
+    assert without_secrets(code) == code
