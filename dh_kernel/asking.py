@@ -28,13 +28,19 @@ class Asker:
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
         self._turn = asyncio.Lock()  # of cells in several subshells: an answer does not tell its question
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: dict[str, asyncio.Task[None]] = {}
 
     def ask(self, run: Run, event: InputAsked) -> None:
         """Put the question; the answer goes to the run's session."""
-        task = asyncio.ensure_future(self._ask(run, event))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        former = self._asking.get(run.id)
+        if former is not None:  # the cell asks once at a time: it has been interrupted, and asks again
+            former.cancel()
+        task = self._asking[run.id] = asyncio.ensure_future(self._ask(run, event))
+        task.add_done_callback(lambda _: self._forget(run, task))
+
+    def _forget(self, run: Run, task: asyncio.Task[None]) -> None:
+        if self._asking.get(run.id) is task:
+            del self._asking[run.id]
 
     async def _ask(self, run: Run, event: InputAsked) -> None:
         async with self._turn:
@@ -48,10 +54,19 @@ class Asker:
             session.send(socket, "input_request", content, parent=run.parent, ident=run.ident)
             while not run.over:
                 if socket.poll(0):
-                    _, reply = session.recv(socket, zmq.NOBLOCK)
+                    reply = _receive(session, socket)
                     if reply is not None:
                         value = reply["content"].get("value", "")
                         run.session.send("input_reply", cell=run.id, value=value, eof=value == END_OF_FILE)
                         return
                 await asyncio.sleep(_LOOK_EVERY_S)
             run.session.send("input_reply", cell=run.id, value="", eof=True)
+
+
+def _receive(session: Any, socket: Any) -> dict[str, Any] | None:
+    """What has come; None if it is no message of Jupyter's, or not signed with the key."""
+    try:
+        reply: dict[str, Any] | None = session.recv(socket, zmq.NOBLOCK)[1]
+    except ValueError:
+        return None
+    return reply if reply is not None and reply["header"]["msg_type"] == "input_reply" else None

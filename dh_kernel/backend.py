@@ -112,6 +112,11 @@ class Backend:
         if self._process is not None:
             self._process.note_log(text)
 
+    def signal_server(self) -> None:
+        """Interrupt a launched server's main thread by a signal, past its Python."""
+        if self._process is not None:
+            self._process.interrupt()
+
     def warm_up(self, session: Session) -> None:
         """Let the session try its connections, beside everything else."""
         if not self._closing:

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import platform
 import threading
+import time
 from collections.abc import Coroutine
 from typing import Any, ClassVar, TypeVar
 
@@ -32,6 +33,7 @@ from .asking import Asker
 from .backend import Backend
 from .commands import Command, command_of, run_command, without_secrets
 from .debug_channel import DebugChannel
+from .interrupting import Interrupter
 from .publishing import Publisher
 from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
 
@@ -62,6 +64,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._debug = DebugChannel(self)
         self._count = 1
         self._runs = Runs()
+        self._interrupter = Interrupter(self, self._runs)
+        self.heard_at = 0.0  # when the session last said anything
         self._lanes: dict[str | None, Lane] = {}
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._died_idle: str | None = None
@@ -128,16 +132,14 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             await asyncio.wrap_future(handling)
 
     async def _in_lane(self, lane: str | None, msg: Any) -> None:
-        """One after the other; but questions, and messages to comms, do not wait for the cell that runs."""
-        queue = self._lanes.setdefault(lane, Lane())
-        kind = self._kind_of(msg)
-        if queue.lets_pass(kind):
-            # With a status of their own: JupyterLab takes an answer as complete, and ipywidgets send more, only after idle.
+        """One after the other; but questions, and messages to comms, pass a cell that runs.
+
+        With a status of their own: JupyterLab takes an answer as complete, and ipywidgets send more, only after idle.
+        """
+        async with self._lanes.setdefault(lane, Lane()).turn(self._kind_of(msg)) as passing:
             await self.dispatch_shell(msg, subshell_id=lane)
+        if passing:
             self._still_busy()
-        else:
-            async with queue.turn(kind):
-                await self.dispatch_shell(msg, subshell_id=lane)
 
     def _kind_of(self, msg: Any) -> str | None:
         assert self.session is not None
@@ -362,6 +364,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """What the session says, in order: to the run's coroutine, or at once if the run is over."""
         assert self.backend is not None
         assert self._publisher is not None
+        self.heard_at = time.monotonic()
         if isinstance(event, ServerInfo):
             session.consumed(size)
             self.backend.warm_up(session)
@@ -372,7 +375,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if isinstance(event, StreamText) and event.log:
             self.backend.note_log(event.text)
         run = self._runs.get(event.cell)
-        if run is None:
+        if run is None or run.cut_off:
             session.consumed(size)
             return
         begun = self._publisher.begin(session, event)
@@ -506,11 +509,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def interrupt(self) -> None:
         """Interrupt what runs. Any thread."""
-        for run in reversed(self._runs.to_interrupt()):  # so that what waits is still known to wait for what runs
-            if run.session is not None:
-                run.session.send("interrupt", cell=run.id)
-            else:
-                self.io_loop.asyncio_loop.call_soon_threadsafe(run.interrupted.set)
+        self._interrupter.interrupt()
 
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
         """End the session, and the server if it was launched; on the control thread."""

@@ -48,11 +48,17 @@ class Run:
         self.interrupted = asyncio.Event()
         self.session: Any = None
         self.over = False
+        self.cut_off = False  # ended here; what the server says of it later is dropped
 
     @property
     def header(self) -> dict[str, Any]:
         """The parent's header as JSON data."""
         return {name: value if isinstance(value, str) else str(value) for name, value in self.parent["header"].items()}
+
+    def end_here(self, done: CellDone) -> None:
+        """End the run without the server."""
+        self.cut_off = True
+        self.events.put_nowait((self.session, done, 0, None))
 
     async def next_event(self) -> tuple[Any, Event, int, Any]:
         """What the server says next.
@@ -151,6 +157,6 @@ class Runs:
 
 
 def interrupted(run: Run, text: str) -> CellDone:
-    """The end of a run that was interrupted before the server knew of it."""
+    """The end of a run that was interrupted and that the server does not end."""
     error = {"ename": "KeyboardInterrupt", "evalue": text, "traceback": [f"KeyboardInterrupt: {text}"]}
     return CellDone(run.id, error)

@@ -163,6 +163,12 @@ class ServerProcess:
         if self._watcher is not threading.current_thread():
             self._watcher.join(_END_TIMEOUT_S)
 
+    def interrupt(self) -> None:
+        """Send the process SIGINT, as Ctrl-C would; between cells it does nothing."""
+        with self._lock:
+            if not self._process_is_reaped and os.name == "posix":
+                os.kill(self.pid, signal.SIGINT)
+
     def kill(self) -> None:
         """Kill the server's whole process group at once."""
         with self._lock:  # the pid is ours as long as the watching thread has not reaped it, which takes this lock
