@@ -62,7 +62,7 @@ def test_no_path_and_no_key_is_shipped() -> None:
     """The script goes through the server's log of console commands."""
     decoded = zlib.decompress(base64.b64decode(runtime_sources()[1])).decode()
     outside = SCRIPT.replace(runtime_sources()[1], "")
-    for secret in (str(Path(__file__).parents[2]), str(Path.home()), "psk", "auth_token"):
+    for secret in (str(Path(__file__).parents[2]), str(Path.home()), "authentication.psk", "auth_token"):
         assert secret not in outside
         assert secret not in decoded
     assert "session-1" in outside
