@@ -2,7 +2,7 @@
 
 Also `%dh help` and words that are not known, so that they work where no server does. A cell counts if such a line is all that
 it has. Neighbours: `kernel` (recognises and runs them), `backend` (does the work), `runtime.dh_line` (the words). No key
-stands in such a line: files and variables are named, and what may be a key all the same goes neither to the history nor to others.
+stands in such a line: it names files and variables. What may be a key all the same goes neither to the history nor to others.
 """
 
 from __future__ import annotations

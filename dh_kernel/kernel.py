@@ -232,6 +232,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             "store_history": store_history,
             "user_expressions": user_expressions,
             "allow_stdin": allow_stdin,
+            "cell_meta": json_clean(parent.get("metadata", {})),
             "show_tables": self.backend.settings.show_tables and store_history,  # a cell without is a front end's own
             "rows": self.backend.settings.rows,
         }
@@ -324,7 +325,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 "user_expressions": done.user_expressions,
                 "payload": list(done.payload),
             }
-        self._send(run, "error", done.error)
+        if done.error["traceback"]:  # without one it has been shown already, in the user's own way
+            self._send(run, "error", done.error)
         return {"status": "error", "execution_count": run.count, "user_expressions": {}, "payload": [], **done.error}
 
     # --- comms

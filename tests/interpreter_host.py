@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,7 @@ class Request:
 
     count: int
     silent: bool
+    cell_meta: dict[str, Any] = field(default_factory=dict)
 
     def compiled(self, file: str) -> None:
         """Nobody asks."""

@@ -42,6 +42,7 @@ class Cell:
         self.count: int = message.get("count", 0)
         self.silent: bool = message.get("silent", False)
         self.lane: str | None = message.get("lane")
+        self.cell_meta: dict[str, Any] = message.get("cell_meta") or {}
         self.parent: dict[str, Any] = message.get("parent", {})
         self.allow_stdin: bool = message.get("allow_stdin", False)
         self.asking = threading.Lock()

@@ -46,6 +46,7 @@ class Request(Protocol):
 
     count: int
     silent: bool
+    cell_meta: dict[str, Any]
 
     def compiled(self, file: str) -> None:
         """The cell's code has been compiled under this file name."""

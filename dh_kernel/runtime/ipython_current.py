@@ -67,7 +67,6 @@ class _NoTrap:
     is_active = True
 
     def __enter__(self) -> Any:
-        ensure_routed()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -23,6 +23,7 @@ from IPython.core.compilerop import CachingCompiler
 from IPython.core.display_functions import display
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from IPython.core.error import UsageError
 from IPython.core.getipython import get_ipython
 from IPython.core.inputtransformer2 import leading_empty_lines
 from IPython.core.interactiveshell import InteractiveShell
@@ -52,6 +53,7 @@ class _Run(threading.local):
     names: dict[str, bool]
     on_result: Any = None
     shown_traceback: Any = None
+    shown_text: str | None = None
     payload: list[dict[str, Any]]
 
     def __init__(self) -> None:
@@ -80,7 +82,10 @@ class _Hook(DisplayHook):  # type: ignore[misc]
         self.update_user_ns(result)
         self.shell.own_names.note_numbered(f"_{self.prompt_count}")
         self.fill_exec_result(result)
+        _run.shown_text = None
         _run.on_result(result)
+        if _run.shown_text is not None:
+            self.shell.history_manager.output_hist_reprs[self.prompt_count] = _run.shown_text
 
 
 class _Payloads(PayloadManager):  # type: ignore[misc]
@@ -279,8 +284,8 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
         return direct and runs == 1
 
     def shows_otherwise(self, error: BaseException) -> bool:
-        """Whether users' code shows such errors in its own way: rich's tracebacks, handlers by `set_custom_exc`."""
-        if {"showtraceback", "_showtraceback"} & vars(self).keys():
+        """Whether such errors show in another way: IPython's one line, rich's tracebacks, handlers by `set_custom_exc`."""
+        if isinstance(error, UsageError) or {"showtraceback", "_showtraceback"} & vars(self).keys():
             return True
         return bool(self.custom_exceptions) and isinstance(error, self.custom_exceptions)
 
@@ -352,7 +357,7 @@ class IPythonInterpreter:
         _run.begin(request, None if request.silent else on_result)
         self.shell.begin_cell(request.count)
         try:
-            result = await self._run(code, store, request.silent)
+            result = await self._run(code, request, store)
         except Exception as failure:  # IPython's own, such as a RecursionError on source that is nested very deep
             return Evaluation(assigned=list(_run.names), exception=failure, error=self.describe(failure))
         self.shell.own_names.note_numbered(f"_i{request.count}")
@@ -362,18 +367,19 @@ class IPythonInterpreter:
             evaluation.exception, evaluation.error = error, self._described(error)
         return evaluation
 
-    async def _run(self, code: str, store: bool, silent: bool) -> Any:
+    async def _run(self, code: str, request: Request, store: bool) -> Any:
         shell = self.shell
+        meta = request.cell_meta
+        how = {"store_history": store, "silent": request.silent, "cell_id": meta.get("cellId"), "cell_meta": meta}
         if not self.awaits(code):
-            return shell.run_cell(code, store_history=store, silent=silent)
+            return shell.run_cell(code, **how)
         # As `run_cell` does, but on the loop that runs already.
         result = None
         try:
-            transformed = shell.transform_cell(code)
-            result = await shell.run_cell_async(code, store_history=store, silent=silent, transformed_cell=transformed)
+            result = await shell.run_cell_async(code, transformed_cell=shell.transform_cell(code), **how)
         finally:
             shell.events.trigger("post_execute")
-            if not silent:
+            if not request.silent:
                 shell.events.trigger("post_run_cell", result)
         return result
 
@@ -391,6 +397,7 @@ class IPythonInterpreter:
     def bundle(self, value: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Data and metadata by IPython's formatters, those that users registered included."""
         data, metadata = self.shell.display_formatter.format(value)
+        _run.shown_text = data.get("text/plain")
         return dict(data), dict(metadata)
 
     def expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
