@@ -54,11 +54,6 @@ class KernelMagics(Magics):  # type: ignore[misc]
         print(ELSEWHERE["qtconsole"])
 
     @line_magic
-    def notebook(self, line: str) -> None:
-        """The front end saves notebooks."""
-        print(ELSEWHERE["notebook"])
-
-    @line_magic
     def autosave(self, line: str) -> None:
         """The front end saves notebooks."""
         print(ELSEWHERE["autosave"])

@@ -213,7 +213,7 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
 
     def enable_gui(self, gui: Any = None) -> None:
         """`%matplotlib inline` asks for no event loop, and there is no other to give."""
-        if gui not in (None, "inline", "agg"):
+        if gui not in (None, "inline", "agg", "nbagg", "widget", "ipympl"):
             print(f"The event loop of {gui!r} cannot run in a server; figures are shown inline.", file=sys.stderr)
 
     def ask_exit(self) -> None:

@@ -35,7 +35,9 @@ def without_magics(code: str) -> str:
         return code
     if cell := _CELL_MAGIC.match(code):
         _check(f"%%{cell[1]}", cell[1], cell=True)
-        return f"get_ipython().run_cell_magic({cell[1]!r}, {cell[2].strip()!r}, {code[cell.end() :]!r})"
+        body = code[cell.end() :]
+        body += "" if body.endswith("\n") else "\n"
+        return f"get_ipython().run_cell_magic({cell[1]!r}, {cell[2].strip()!r}, {body!r})"
     lines = code.split("\n")
     while (bad := _bad_line(lines)) is not None:
         changed = _as_call(lines[bad])

@@ -114,7 +114,7 @@ def test_magics_that_need_ipython_say_so() -> None:
         ("x = !ls", "x = get_ipython().getoutput('ls')"),
         ("if 1:\n    !echo it's", 'if 1:\n    get_ipython().system("echo it\'s")'),
         ("y = 1\n%time f(1, 2)", "y = 1\nget_ipython().run_line_magic('time', 'f(1, 2)')"),
-        ("%%time\nx = 1\nx", "get_ipython().run_cell_magic('time', '', 'x = 1\\nx')"),
+        ("%%time\nx = 1\nx", "get_ipython().run_cell_magic('time', '', 'x = 1\\nx\\n')"),
         ("s = '''\n!ls\n'''\n%pwd", "s = '''\n!ls\n'''\nget_ipython().run_line_magic('pwd', '')"),
     ],
 )
