@@ -98,6 +98,11 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **key)
         self.call("Input.dispatchKeyEvent", type="keyUp", **key)
 
+    def key(self, name: str, code: int) -> None:
+        """A key without text, such as `ArrowRight`, whose Windows key code is 39."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
+
     def picture(self, file: Path) -> None:
         """Save what the page looks like as PNG."""
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import secrets
-import signal
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import Page, chromium, program
-from harness import SCRIPTS, Place, wait_until
+from chromium import Page
+from lab import Lab
 
 CELL = (
     "from deephaven import empty_table\nt = empty_table(1000).update(['X = i', 'Y = `<u>` + i', 'Z = i % 3 == 0 ? null : X'])"
@@ -43,70 +35,6 @@ _CONTRASTS_OF = """
   });
 })
 """
-
-
-@dataclass(frozen=True)
-class Lab:
-    """A running JupyterLab."""
-
-    url: str
-    token: str
-
-
-@pytest.fixture(scope="module")
-def lab(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab with this run's kernelspecs, an empty folder and no news from the network."""
-    folder = tmp_path_factory.mktemp("lab")
-    token = secrets.token_urlsafe(24)
-    (folder / "files").mkdir()
-    notifications = folder / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    notifications.parent.mkdir(parents=True)
-    notifications.write_text('{"fetchNews": "false", "checkForUpdates": false}', "utf-8")
-    directories = {f"JUPYTERLAB_{name.upper()}_DIR": str(folder / name) for name in ("settings", "workspaces")}
-    options = ["--no-browser", "--allow-root", "--ServerApp.port=0", "--ServerApp.ip=127.0.0.1"]
-    options += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder / 'files'}"]
-    with (folder / "lab.log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(SCRIPTS / "jupyter"), "lab", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**place.environ, **directories, "JUPYTER_TOKEN": token},
-        )
-        try:
-            yield Lab(_address(process, Path(place.environ["JUPYTER_RUNTIME_DIR"]), folder / "lab.log"), token)
-            process.send_signal(signal.SIGTERM)  # it ends its kernels first
-            process.wait(60.0)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(30.0)
-
-
-def _address(process: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
-    file = runtime / f"jpserver-{process.pid}.json"
-    wait_until(lambda: process.poll() is not None or _readable(file), "JupyterLab's address")
-    assert process.poll() is None, log.read_text("utf-8", "replace")[-3000:]
-    return str(json.loads(file.read_text("utf-8"))["url"])
-
-
-def _readable(file: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-        return bool(json.loads(file.read_text("utf-8"))["url"])
-    return False
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A browser's tab."""
-    path = program()
-    if path is None:
-        pytest.fail(
-            "No Chromium is on PATH. Run: sudo apt-get install -y chromium (scripts/test does that, as root).", pytrace=False
-        )
-    with chromium(path, tmp_path_factory.mktemp("chromium")) as tab:
-        yield tab
 
 
 @pytest.fixture(scope="module")
