@@ -1,35 +1,17 @@
-"""ipykernel's own tests with this kernel in the place of `python3`, and what their left out ones say that applies here.
+"""What ipykernel's own tests that are left out say that applies here, and the list of those.
 
-`README.md` beside this has the list of those that cannot apply. The tests are downloaded: they need a package index.
+The tests themselves, with this kernel in the place of `python3`, are run by `scripts/ipykernel_suite`: they take too long to be
+run with every change. `README.md` beside this has the list of those that cannot apply.
 """
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 
 from harness import PYTHON, TIMEOUT_S, Kernel, Run
 
 SUITE = Path(__file__).resolve().parents[2] / "scripts/ipykernel_suite"
-SUITE_TIMEOUT_S = 900.0  # about 220 s on two processors: some thirty of the tests start a kernel of their own
-# Of ipykernel 7.0, the oldest that can be installed; with ten or so in the table and for other systems, 60 are left.
-LEAST_TESTS = 60
-
-
-def test_ipykernels_own_tests() -> None:
-    """All that can apply pass, none is skipped but by ipykernel itself, and the list of the others is up to date."""
-    done = subprocess.run(
-        [PYTHON, str(SUITE), "--", "-q", "--tb=short"],
-        capture_output=True,
-        text=True,
-        timeout=SUITE_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
-    passed = re.search(r"^(\d+) passed", done.stdout.splitlines()[-1])
-    assert passed is not None, done.stdout[-2000:]
-    assert int(passed[1]) >= LEAST_TESTS
 
 
 def test_an_entry_that_names_no_test_fails_the_run(tmp_path: Path) -> None:
