@@ -102,6 +102,8 @@ class Comms:
     ) -> Cell | None:
         """Queue a message to the front end, whose parent is that of the calling cell, or of the latest. Returns that cell."""
         cell = cell or self._outputs.current_cell()
+        if cell is not None and cell.front is not self._outputs:  # of another session that shares the object
+            cell = self._outputs.last_cell
         if not self._closed:
             header = {"kind": "comm", "cell": cell.id if cell is not None else "", "msg_type": kind}
             self._outputs.queue_comm(cell, {**header, "content": content, "metadata": metadata}, buffers)

@@ -71,6 +71,8 @@ def test_progress_bars_move_and_end(notebook: Notebook, tmp_path: Path) -> None:
     assert "Work: 100%" in text
     assert "More" in text
     assert "Output()" not in text
+    notebook.wait(bars, "cell => (cell.scrollIntoView(), true)")
+    notebook.page.wait("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
     notebook.page.picture(tmp_path / "progress.png")
 
 
