@@ -112,6 +112,11 @@ class ThreadWorker:
         with contextlib.suppress(RuntimeError):  # it has ended
             self.tasks.submit(self._stop)
 
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end; not for a zero timeout, and not on the thread itself."""
+        if timeout_s and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+
     def _stop(self) -> None:
         self._stopping = True
         self.loop.stop()
@@ -145,6 +150,9 @@ class MainThreadWorker:
 
     def stop(self) -> None:
         """The main thread belongs to the launcher."""
+
+    def join(self, timeout_s: float) -> None:
+        """It does not end."""
 
 
 Worker = ThreadWorker | MainThreadWorker

@@ -1,7 +1,7 @@
 """What ipykernel's own tests that are left out say that applies here, and the list of those.
 
-The tests themselves, with this kernel in the place of `python3`, are run by `scripts/ipykernel_suite`: they take too long to be
-run with every change. `README.md` beside this has the list of those that cannot apply.
+The tests themselves, with this kernel in the place of `python3`, are run by `scripts/ipykernel_suite`: they take too long to
+be run with every change. `README.md` beside this has the list of those that cannot apply.
 """
 
 from __future__ import annotations
