@@ -10,10 +10,9 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .source import BLOCK_WORDS, CLOSE, END, NAME, OPEN, Spot
+from .source import BLOCK_WORDS, CLOSE, END, NAME, OP, OPEN, Spot, parse_statements
 
 _CAN_BIND = {"import", "from", "def", "class", "for", "with", "async", "except", "lambda"}
-_MOST_LINES = 2_000
 MODULE, ATTRIBUTE, VALUE, CONTEXT, ELEMENT, ANNOTATED, FUNCTION, CLASS, UNKNOWN = range(9)
 
 
@@ -32,77 +31,115 @@ class Binding:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A logical line: its tokens from `first` up to `end`, and its number."""
+
+    number: int
+    first: int
+    end: int
+
+
 @dataclass
 class _Block:
-    """A function or class whose body lies between the beginning and some line."""
+    """The body of a function or class, or the cell itself: its lines, and the header, whose parameters are its own."""
 
     indent: int
-    definition: ast.AST | None
-    bindings: list[Binding] = field(default_factory=list)
+    header: _Line | None
+    lines: list[_Line] = field(default_factory=list)
+    is_class: bool = False
 
 
-def bindings_before(spot: Spot) -> dict[str, list[Binding]]:
-    """The names that can be seen at the cursor, each with its bindings in order."""
+class Bindings:
+    """The names that can be seen at the cursor. Lines are parsed only for names that are asked for."""
+
+    def __init__(self, spot: Spot) -> None:
+        self._spot = spot
+        blocks = _blocks(spot)
+        # a class's names are not seen in its methods
+        seen = [block for block in blocks if not block.is_class or block is blocks[-1]]
+        self._lines = [line for block in seen for line in block.lines]
+        self._headers = [block.header for block in seen if block.header is not None]
+        self._by_name: dict[str, list[Binding]] = {}
+        self._parsed: dict[tuple[int, bool], list[Binding]] = {}
+        self._mentioned = self._mentions()
+
+    def get(self, name: str) -> list[Binding]:
+        """The bindings of a name, in order."""
+        kept = self._by_name.get(name)
+        if kept is None:
+            places = self._mentioned.get(name, ())
+            found = [each for line, inside in places for each in self._bound(line, inside) if each.name == name]
+            kept = self._by_name[name] = sorted(found, key=lambda binding: binding.line)
+        return kept
+
+    def names(self, partial: str) -> list[str]:
+        """The names that begin so."""
+        return [name for name in self._mentioned if name.startswith(partial) and self.get(name)]
+
+    def _mentions(self) -> dict[str, list[tuple[_Line, bool]]]:
+        """Where names occur that may be bound there; True for the parameters of a function that the cursor is in."""
+        found: dict[str, list[tuple[_Line, bool]]] = {}
+        places = [(line, False) for line in self._lines] + [(line, True) for line in self._headers]
+        for line, inside in places:
+            tokens, code = self._spot.tokens, self._spot.code
+            for kind, start, end in tokens[line.first : line.end]:
+                if kind == NAME:
+                    entries = found.setdefault(code[start:end], [])
+                    if not entries or entries[-1] != (line, inside):
+                        entries.append((line, inside))
+        return found
+
+    def _bound(self, line: _Line, inside: bool) -> list[Binding]:
+        kept = self._parsed.get((line.number, inside))
+        if kept is None:
+            statement = _parsed(self._spot.text(line.first, line.end))
+            if statement is None:
+                kept = []
+            elif inside:
+                kept = _parameters(statement, line.number)
+            else:
+                kept = _bound_by(statement, line.number)
+            self._parsed[line.number, inside] = kept
+        return kept
+
+
+def _blocks(spot: Spot) -> list[_Block]:
+    """The cell, and the functions and classes that the cursor is in, the innermost last."""
     blocks = [_Block(-1, None)]
-    for number, (indent, text) in enumerate(_lines(spot)):
-        if indent is not None:
-            while len(blocks) > 1 and indent <= blocks[-1].indent:
-                blocks.pop()
-        statement = _parsed(text)
-        if statement is None:
-            continue
-        blocks[-1].bindings += _bound_by(statement, number)
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            blocks.append(_Block(indent if indent is not None else blocks[-1].indent, statement))
-            blocks[-1].bindings += _parameters(statement, number)
-    found: dict[str, list[Binding]] = {}
-    for block in blocks:
-        if isinstance(block.definition, ast.ClassDef) and block is not blocks[-1]:
-            continue  # a class's names are not seen in its methods
-        for binding in block.bindings:
-            found.setdefault(binding.name, []).append(binding)
-    return found
-
-
-def enclosing_class(spot: Spot) -> str | None:
-    """The name of the class in whose method the cursor is."""
-    blocks: list[_Block] = []
-    for indent, text in _lines(spot):
-        while blocks and indent is not None and indent <= blocks[-1].indent:
+    for number, (indent, first, end) in enumerate(_lines(spot)):
+        while indent is not None and len(blocks) > 1 and indent <= blocks[-1].indent:
             blocks.pop()
-        statement = _parsed(text) if text.lstrip().startswith(("class", "def", "async")) else None
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and indent is not None:
-            blocks.append(_Block(indent, statement))
-    definitions = [block.definition for block in blocks]
-    if len(definitions) >= 2 and isinstance(definitions[-2], ast.ClassDef):
-        return definitions[-2].name
-    return None
+        if first >= end:
+            continue
+        line = _Line(number, first, end)
+        word = spot.text(first, first + 1)
+        if word == "async" and first + 1 < end:
+            word = spot.text(first + 1, first + 2)
+        if word in ("def", "class") or _may_bind(spot, first, end):
+            blocks[-1].lines.append(line)
+        if word in ("def", "class"):
+            level = indent if indent is not None else blocks[-1].indent
+            blocks.append(_Block(level, line if word == "def" else None, is_class=word == "class"))
+    return blocks
 
 
-def _lines(spot: Spot) -> Iterator[tuple[int | None, str]]:
-    """The logical lines with their indentation, which is None for what follows a `;` or a block's `:` on its line.
+def _lines(spot: Spot) -> Iterator[tuple[int | None, int, int]]:
+    """The logical lines: their indentation, which is None for what follows a `;`, and their tokens.
 
-    The last one is that of the cursor: of its text only a finished block header is given.
+    The last one is that of the cursor: of its tokens only a finished block header is given.
     """
     ends = [index for index, token in enumerate(spot.tokens) if token[0] == END]
-    firsts = [0, *(end + 1 for end in ends)][-_MOST_LINES:]
-    for first in firsts:
-        if first == len(spot.tokens):
-            yield _indent_of_cursor(spot), ""
-            continue
-        end = _next_end(spot, first)
-        if first >= end:
+    for first, end in zip([0, *(end + 1 for end in ends)], [*ends, len(spot.tokens)], strict=True):
+        is_last = end == len(spot.tokens)
+        if first == end:
+            if is_last:
+                yield _indent_of_cursor(spot), first, end
             continue
         begin = spot.tokens[first][1]
         line_begin = spot.code.rfind("\n", 0, begin) + 1
         indent = begin - line_begin if not spot.code[line_begin:begin].strip() else None
-        if end < len(spot.tokens):
-            if _may_bind(spot, first, end):
-                yield indent, spot.text(first, end)
-            elif indent is not None:
-                yield indent, ""
-        else:
-            yield from _last_line(spot, first, indent)
+        yield indent, first, _end_of_header(spot, first) if is_last else end
 
 
 def _indent_of_cursor(spot: Spot) -> int | None:
@@ -110,32 +147,23 @@ def _indent_of_cursor(spot: Spot) -> int | None:
     return len(line) if not line.strip() and spot.string is None else None
 
 
-def _next_end(spot: Spot, first: int) -> int:
-    """The index of the token that ends the logical line."""
-    index = first
-    while index < len(spot.tokens) and spot.tokens[index][0] != END:
-        index += 1
-    return index
-
-
-def _last_line(spot: Spot, first: int, indent: int | None) -> Iterator[tuple[int | None, str]]:
+def _end_of_header(spot: Spot, first: int) -> int:
+    """Where a block's header ends on the cursor's line, behind its `:`; `first` where it is no such line."""
     if spot.text(first, first + 1) in BLOCK_WORDS:
         depth = 0
         for index in range(first, len(spot.tokens)):
             kind = spot.tokens[index][0]
             depth += (kind == OPEN) - (kind == CLOSE)
             if depth == 0 and spot.is_op(index, ":") and "lambda" not in spot.text(first, index).split():
-                yield indent, spot.text(first, index + 1)
-                return
-    if indent is not None:
-        yield indent, ""
+                return index + 1
+    return first
 
 
 def _may_bind(spot: Spot, first: int, end: int) -> bool:
     """A cheap look before parsing."""
     if spot.text(first, first + 1) in _CAN_BIND or spot.is_op(first, "@"):
         return True
-    return any(spot.is_op(index, "=") or spot.is_op(index, ":=") or spot.is_op(index, ":") for index in range(first, end))
+    return any(kind == OP and spot.code[start:stop] in ("=", ":=", ":") for kind, start, stop in spot.tokens[first:end])
 
 
 def _parsed(text: str) -> ast.stmt | None:
@@ -144,13 +172,8 @@ def _parsed(text: str) -> ast.stmt | None:
         return None
     if text.startswith(("except", "elif", "else", "finally", "case")):
         text = {"elif": "", "else": "", "fina": "", "case": ""}.get(text[:4], "try: pass\n" + text)
-    for candidate in (text, f"{text} pass"):
-        try:
-            body = ast.parse(candidate).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        return body[0] if body else None
-    return None
+    body = parse_statements(text) or parse_statements(f"{text} pass")
+    return body[0] if body else None
 
 
 def _bound_by(statement: ast.stmt, line: int) -> list[Binding]:
@@ -216,8 +239,8 @@ def _top(alias: ast.alias) -> str:
     return alias.name.partition(".")[0]
 
 
-def _parameters(definition: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, line: int) -> list[Binding]:
-    if isinstance(definition, ast.ClassDef):
+def _parameters(definition: ast.stmt, line: int) -> list[Binding]:
+    if not isinstance(definition, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return []
     given = definition.args
     positional = [*given.posonlyargs, *given.args]

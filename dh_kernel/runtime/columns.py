@@ -209,7 +209,7 @@ def complete(spot: Spot, known: Inference, namespace: dict[str, Any]) -> Found |
         return Found(start, [])
     matches = [Match(name, "column", short_type(kind)) for name, kind in _columns_at(site, before).items()]
     if _is_expression(site, before):
-        matches += _formula_words(namespace, known)
+        matches += _formula_words(namespace, known, partial)
     unique = {match.text: match for match in reversed(matches)}
     return Found(start, [match for match in reversed(list(unique.values())) if match.text.startswith(partial)])
 
@@ -236,20 +236,23 @@ def _in_literal(text: str) -> bool:
     return text.count("`") % 2 == 1
 
 
-def _formula_words(namespace: dict[str, Any], known: Inference) -> list[Match]:
+def _formula_words(namespace: dict[str, Any], known: Inference, partial: str) -> list[Match]:
     words = [Match(name, "statement", kind) for name, kind in FORMULA_VARIABLES.items()]
-    words += _variables(namespace)
-    words += [Match(name, "instance") for name in known.bound if not name.startswith("_") and name not in namespace]
+    words += _variables(namespace, partial)
+    bound = known.bound.names(partial) if known.bound is not None else []
+    words += [Match(name, "instance") for name in bound if not name.startswith("_") and name not in namespace]
     words += [Match(name, "function") for name in FORMULA_FUNCTIONS]
     return words + [Match(name, "keyword") for name in FORMULA_CONSTANTS]
 
 
-def _variables(namespace: dict[str, Any]) -> list[Match]:
+def _variables(namespace: dict[str, Any], partial: str) -> list[Match]:
     """The variables that a formula can use: plain values, and functions but Deephaven's own."""
     found = []
     for name in namelookup.names_in(namespace):
+        if name.startswith("_") or not name.startswith(partial):
+            continue
         value = namelookup.global_of(namespace, name)
-        if name.startswith("_") or not _is_of_use(value):
+        if not _is_of_use(value):
             continue
         is_function = namelookup.is_routine(value)
         kind = "" if is_function else namelookup.class_name(type(value))

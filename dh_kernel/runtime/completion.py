@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import columns, jedi_names, magic_completion, namelookup, paths, signatures
-from .bindings import bindings_before, names_in_expression
+from .bindings import Bindings, names_in_expression
 from .inference import Defined, Inference, Known, Made, Result, shape_of
 from .magic_completion import Shell
 from .matches import MOST_DESCRIBED, MOST_MATCHES, Found, Match, ordered, reply
 from .namelookup import MISSING
-from .source import NAME, Bracket, Spot, read
+from .source import CLOSE, NAME, NUMBER, OPEN, STRING, UNINDENTED, Bracket, Spot, read
 
 _SOFT_WORDS = ("match", "case", "type", "_")
 _IMPORT = re.compile(r"import\s+(?:.*,\s*)?([\w.]*)$", re.DOTALL)
@@ -47,7 +47,7 @@ class _Question:
 
     def __init__(self, namespace: dict[str, Any], spot: Spot, rest: str, shell: Shell) -> None:
         self._namespace, self._spot, self._rest, self._shell = namespace, spot, rest, shell
-        self._known = Inference(namespace, bindings_before(spot) if not spot.foreign else {})
+        self._known = Inference(namespace, Bindings(spot))
 
     def answer(self) -> Found | None:
         """The matches at the cursor."""
@@ -201,7 +201,7 @@ class _Question:
     def _name(self) -> Found | None:
         spot, partial = self._spot, self._spot.partial()
         before = len(spot.tokens) - bool(partial)
-        if spot.tokens and spot.tokens[-1][2] == spot.cursor and not partial and spot.tokens[-1][0] in (1, 2, 4):
+        if spot.tokens and spot.tokens[-1][2] == spot.cursor and not partial and spot.tokens[-1][0] in (NUMBER, STRING, CLOSE):
             return None  # right behind a number, a string or a bracket
         if before > 0 and spot.text(before - 1, before) in ("def", "class"):
             return None
@@ -217,8 +217,9 @@ class _Question:
         return Found(spot.cursor - len(partial), ordered(found))
 
     def _names(self, partial: str) -> list[Match]:
-        local = [*self._known.bound, *names_in_expression(self._spot)]
-        found = [self._local(name) for name in dict.fromkeys(local) if name.startswith(partial)]
+        bound = self._known.bound.names(partial) if self._known.bound is not None else []
+        local = dict.fromkeys([*bound, *names_in_expression(self._spot)])
+        found = [self._local(name) for name in local if name.startswith(partial)]
         taken = {match.text for match in found}
         for mapping in (self._namespace, vars(builtins)):
             wanted = [name for name in namelookup.names_in(mapping) if name.startswith(partial) and name not in taken]
@@ -309,7 +310,7 @@ def _given_keywords(spot: Spot, bracket: Bracket) -> set[str]:
     depth = 0
     for index in range(bracket.token + 1, len(spot.tokens)):
         kind = spot.tokens[index][0]
-        depth += (kind == 3) - (kind == 4)
+        depth += (kind == OPEN) - (kind == CLOSE)
         if depth == 0 and kind == NAME and spot.is_op(index + 1, "="):
             found.add(spot.text(index, index + 1))
     return found
@@ -329,7 +330,7 @@ def _jedi_start(spot: Spot) -> int:
     start = max(0, len(spot.code) - jedi_names.MOST_CHARACTERS)
     if start == 0:
         return 0
-    found = re.compile(r"\n(?=[^\s#)\]}'\"])").search(spot.code, start)
+    found = UNINDENTED.search(spot.code, start)
     return found.end() if found else start
 
 

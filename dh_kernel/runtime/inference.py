@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from . import bindings, livetables, namelookup, tableshape
-from .bindings import Binding
+from .bindings import Binding, Bindings
 from .namelookup import MISSING, Computed
 from .operations import PARTITIONED_OPERATIONS
+from .source import parse_expression
 from .tableshape import PARTITIONED, PROXY, TABLE, Shape
 from .tablesources import source_shape
 
@@ -85,7 +86,7 @@ Result = Known | Made | Defined | Shape | None
 class Inference:
     """Evaluates expressions of one cell, over a namespace and what the cell's source binds before the cursor."""
 
-    def __init__(self, namespace: dict[str, Any], bound: dict[str, list[Binding]]) -> None:
+    def __init__(self, namespace: dict[str, Any], bound: Bindings | None) -> None:
         self._namespace, self.bound = namespace, bound
         self._line = sys.maxsize
         self._depth = self._steps = 0
@@ -150,7 +151,8 @@ class Inference:
 
     def named(self, name: str) -> Result:
         """What a name is: what the cell's source binds it to, if that can be told, else the namespace's."""
-        last = next((each for each in reversed(self.bound.get(name, ())) if each.line < self._line), None)
+        bound = self.bound.get(name) if self.bound is not None else ()
+        last = next((each for each in reversed(bound) if each.line < self._line), None)
         told = self._at(last.line, lambda: self._bound_to(last)) if last is not None else None
         if isinstance(told, Shape) and told.name is None:
             told = Shape(told.columns, told.kind, name)
@@ -355,7 +357,7 @@ class Inference:
                 return next((cls for cls in map(self._class_meant, options) if cls is not None), None)
             return self._class_meant(node.value)
         if isinstance(node, ast.Constant):
-            return self._class_meant(_parsed(node.value)) if type(node.value) is str else None
+            return self._class_meant(parse_expression(node.value)) if type(node.value) is str else None
         found = self.evaluate(node)
         return _class_in(found.value) if isinstance(found, Known) else None
 
@@ -372,9 +374,9 @@ class Inference:
         if type(annotation) is str:
             if annotation in ("Self", "typing.Self"):
                 return Made(owner) if owner is not None else None
-            inner = Inference(names, {})
+            inner = Inference(names, None)
             inner._depth, inner._steps = self._depth, self._steps
-            return inner._instance_of(_parsed(annotation))
+            return inner._instance_of(parse_expression(annotation))
         cls = _class_in(annotation)
         return Made(cls) if cls is not None else None
 
@@ -397,7 +399,7 @@ def _text_method(function: Any) -> Result:
 
 def returned_class(function: Any) -> type | None:
     """The class of what a function's annotation says that it returns."""
-    made = Inference({}, {})._returned(function, None)
+    made = Inference({}, None)._returned(function, None)
     return made.cls if isinstance(made, Made) else None
 
 
@@ -447,13 +449,6 @@ def _class_in(annotation: Any) -> type | None:
 
 def _is_hint(value: Any) -> bool:
     return namelookup.module_name(type(value)) in ("typing", "types")
-
-
-def _parsed(text: str) -> ast.expr | None:
-    try:
-        return ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def _item_shown(node: ast.expr | None, key: Any) -> ast.expr | None:

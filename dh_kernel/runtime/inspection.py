@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import linecache
 import re
 import sys
 import types
@@ -16,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import columns, jedi_names, livetables, namelookup, signatures, tablecard
-from .bindings import bindings_before
+from .bindings import Bindings
 from .inference import Defined, Inference, Known, Made, Result, shape_of
 from .magic_completion import Shell
 from .source import CLOSE, NAME, Spot, parse_expression, read
@@ -24,6 +25,7 @@ from .tableshape import Shape
 
 _MOST_SOURCE = 100_000
 _MOST_TEXT = 1_000
+_MOST_CALLS = 10
 _TEXT_SIGNATURE = re.compile(r"\A[^\n]*\(.*?\)\n--\n\n", re.DOTALL)
 _MAGIC_AT = re.compile(r"%%?[^\W\d]\w*")
 _SIZED = (str, bytes, bytearray, list, dict, tuple, set, frozenset, range)
@@ -41,7 +43,7 @@ def inspect_at(
 
 def inspect_name(namespace: dict[str, Any], dotted: str, *, detailed: bool) -> str | None:
     """What is known of a dotted name; None if there is no such name."""
-    result = Inference(namespace, {}).evaluate(parse_expression(dotted))
+    result = Inference(namespace, None).evaluate(parse_expression(dotted))
     data = described(result, dotted, detail=int(detailed), omit=set()) if result is not None else None
     return data["text/plain"] if data else None
 
@@ -56,7 +58,7 @@ class _Question:
     def answer(self) -> Bundle | None:
         """The data of the reply, None if there is nothing to tell."""
         spot = read(self._code, self._cursor)
-        known = Inference(self._namespace, bindings_before(spot))
+        known = Inference(self._namespace, Bindings(spot))
         if spot.string is not None and (found := self._column(spot, known)):
             return found
         return self._magic() or self._in_code(spot, known)
@@ -89,17 +91,16 @@ class _Question:
         return {"text/plain": _joined(sections, self._omit)}
 
     def _in_code(self, spot: Spot, known: Inference) -> Bundle | None:
-        for candidate in self._candidates(spot):
-            at, first, end = candidate
-            result = known.evaluate(at.expression(first, end))
+        candidates = self._candidates(spot)
+        for at, first, end in candidates:
             text = at.text(first, end)
-            if result is not None:
-                result = _named(result, text)
-                found = described(result, text, detail=self._detail, omit=self._omit)
-                if found:
-                    return found
-            if len(text) < _MOST_TEXT and (told := jedi_names.describe(self._namespace, at.code[: at.tokens[end - 1][2]])):
-                return {"text/plain": f"Docstring:\n{told}"}
+            result = known.evaluate(at.expression(first, end))
+            found = described(_named(result, text), text, detail=self._detail, omit=self._omit)
+            if found:
+                return found
+        for at, _, end in candidates[:1]:
+            told = jedi_names.describe(self._namespace, at.code[: at.tokens[end - 1][2]])
+            return {"text/plain": f"Docstring:\n{told}"} if told else None
         return None
 
     def _candidates(self, spot: Spot) -> list[tuple[Spot, int, int]]:
@@ -132,7 +133,7 @@ def _word(spot: Spot) -> tuple[int, int] | None:
 def _calls(spot: Spot) -> list[tuple[int, int]]:
     """What is called around the cursor, the innermost first; and what was, if the cursor is right behind a call."""
     found = []
-    for bracket in reversed(spot.brackets):
+    for bracket in spot.brackets[: -_MOST_CALLS - 1 : -1]:
         first = spot.primary(bracket.token)
         if bracket.kind == "(" and first < bracket.token:
             found.append((first, bracket.token))
@@ -297,9 +298,11 @@ def _code_of(value: Any) -> types.CodeType | None:
 
 def _source(value: Any) -> str | None:
     """The source of a function, a class or a module, if it is at hand."""
-    code = _code_of(value)
-    is_class = namelookup.is_a(value, type) and namelookup.has_plain_metaclass(value)
-    if code is None and not is_class and not namelookup.is_a(value, types.ModuleType):
+    code, file = _code_of(value), _file(value)
+    if namelookup.is_a(value, types.ModuleType):
+        return "".join(linecache.getlines(file))[:_MOST_SOURCE] or None if file is not None else None
+    is_class = namelookup.is_a(value, type) and namelookup.has_plain_metaclass(value) and file is not None
+    if code is None and not is_class:
         return None
     with contextlib.suppress(Exception):
         return inspect.getsource(code if code is not None else value)[:_MOST_SOURCE]

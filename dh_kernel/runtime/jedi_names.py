@@ -12,6 +12,7 @@ import functools
 import sys
 import threading
 import time
+import types
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ __signature__ __objclass__ __file__ __path__ __mro__ __bases__ __code__ __text_s
 """
 _HOOKS = tuple(_HOOK_NAMES.split())
 _TRUSTED = ("builtins", "abc", "enum", "typing", "types", "collections", "functools", "numpy", "datetime", "re", "pathlib")
+_TRUSTED_MODULES = ("numpy", "pandas", "scipy", "sklearn", "matplotlib", "pyarrow", "deephaven")
 
 
 class _State:
@@ -164,6 +166,18 @@ def _interpreter_class() -> Any:
                 raise ValueError("no signature")  # what jedi expects
             return [_parameter(self, access.SignatureParam, each) for each in told.parameters.values()]
 
+        def get_array_type(self) -> str | None:
+            return "dict" if type(self._obj) is dict else None
+
+        def py__getitem__all_values(self) -> Any:
+            return super().py__getitem__all_values() if type(self._obj) in (dict, list, tuple) else None
+
+        def py__simple_getitem__(self, index: Any, *, safe: bool = True) -> Any:
+            if type(self._obj) is not dict:
+                return super().py__simple_getitem__(index, safe=True)
+            found = namelookup.item_of(self._obj, index)
+            return self._create_access_path(found) if found is not namelookup.MISSING else None
+
         def execute_operation(self, other_access_handle: Any, operator: str) -> Any:
             values = (self._obj, other_access_handle.access._obj)
             if any(type(value) not in (str, bytes, int, float) for value in values):
@@ -227,6 +241,8 @@ def _harmless(value: Any) -> bool:
     """Whether asking an object for any attribute that it has runs nothing of the user's."""
     if namelookup.is_a(value, type):
         return namelookup.has_plain_metaclass(value) and not _has_strange_names(value)
+    if namelookup.is_a(value, types.ModuleType) and "__getattr__" in namelookup.instance_dict(value):
+        return str(namelookup.instance_dict(value).get("__name__")).partition(".")[0] in _TRUSTED_MODULES
     return all(map(namelookup.has_plain_metaclass, namelookup.mro(type(value)))) and _has_plain_class(type(value))
 
 

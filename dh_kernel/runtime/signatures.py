@@ -11,6 +11,7 @@ import inspect
 import reprlib
 import types
 import typing
+import weakref
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -22,6 +23,9 @@ _CONTAINERS = (list, dict, tuple, set, frozenset)
 _TYPING = ("typing", "types", "typing_extensions")
 _MOST_ITEMS = 50
 _DEEPEST = 4
+_MOST_KEPT = 5_000
+
+_texts: dict[tuple[int, bool], tuple[weakref.ref[Any], str]] = {}
 
 
 class _Text:
@@ -48,6 +52,20 @@ def signature_of(value: Any) -> Signature | None:
 
 def signature_text(value: Any) -> str:
     """`(a, b=2)`, "" where it cannot be told."""
+    function = value.__func__ if type(value) is types.MethodType else value
+    key = (id(function), function is value)
+    kept = _texts.get(key)
+    if kept is not None and kept[0]() is function:
+        return kept[1]
+    text = _signature_text(value)
+    if type(function) is types.FunctionType:
+        if len(_texts) >= _MOST_KEPT:
+            _texts.clear()
+        _texts[key] = (weakref.ref(function), text)
+    return text
+
+
+def _signature_text(value: Any) -> str:
     found = signature_of(value)
     if found is None:
         return ""
@@ -89,6 +107,8 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 1000
 
 def _function_of(value: Any) -> Any:
     """The plain function whose signature tells how the value is called."""
+    if namelookup.one_of(type(value), (types.BuiltinFunctionType, types.MethodWrapperType)):
+        return _unbound(value)
     if namelookup.is_routine(value):
         return _unwrapped(value)
     if namelookup.is_a(value, type):
@@ -98,6 +118,15 @@ def _function_of(value: Any) -> Any:
     wrapped = namelookup.instance_dict(value).get("__wrapped__")  # functools.cache
     called = wrapped if namelookup.is_routine(wrapped) else namelookup.attribute(value, "__call__")
     return _unwrapped(called) if namelookup.is_routine(called) else None
+
+
+def _unbound(method: Any) -> Any:
+    """A method of C's without its instance, which `inspect` would look at; functions, and methods of classes, as they are."""
+    owner = method.__self__
+    if owner is None or type(owner) is types.ModuleType or namelookup.is_a(owner, type):
+        return method
+    found = namelookup.in_class(type(owner), method.__name__)
+    return found if namelookup.one_of(type(found), (types.MethodDescriptorType, types.WrapperDescriptorType)) else None
 
 
 def _unwrapped(function: Any) -> Any:
@@ -134,7 +163,11 @@ def _constructor(cls: type) -> Any:
 
 def _takes_self(value: Any) -> bool:
     """Whether the function at hand has a first parameter that a caller does not give."""
-    return namelookup.is_a(value, type) and type(_function_of(value)) is types.FunctionType
+    function = _function_of(value)
+    return function is not value and (
+        (namelookup.is_a(value, type) and type(function) is types.FunctionType)
+        or namelookup.one_of(type(function), (types.MethodDescriptorType, types.WrapperDescriptorType))
+    )
 
 
 def _without_first(signature: Signature) -> Signature:

@@ -7,12 +7,15 @@ not finished: nothing here raises, and everything after the cursor is left out.
 from __future__ import annotations
 
 import ast
+import functools
 import keyword
 import re
 import sys
+import warnings
 from dataclasses import dataclass, field
+from typing import Any
 
-MOST_CHARACTERS = 50_000
+MOST_CHARACTERS = 20_000
 NAME, NUMBER, STRING, OPEN, CLOSE, OP, END = range(7)
 BLOCK_WORDS = {
     "if",
@@ -31,6 +34,7 @@ BLOCK_WORDS = {
     "case",
 }
 CODE_MAGICS = {"time", "timeit", "prun", "memit", "mprun", "lprun", "capture", "dh_console", "python", "py"}
+_FILE = "<dh_kernel question>"
 _CONSTANTS = {"None", "True", "False", "__debug__"}
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "f": "}"}
 _NESTS_QUOTES = sys.version_info >= (3, 12)
@@ -47,6 +51,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _KINDS = {"name": NAME, "number": NUMBER, "open": OPEN, "close": CLOSE, "op": OP}
+UNINDENTED = re.compile(r"\n(?=[^\s#)\]}'\"])")
+_LONG_QUOTE = re.compile(r"\"\"\"|'''")
 _PLAIN_BODY = {quote: re.compile(rf"(?:[^\\{quote}\n]+|\\.)*", re.DOTALL) for quote in ("'", '"')}
 _MAGIC = re.compile(r"[ \t]*(?:(%%?)([^\W\d]?[\w.]*)|(!!?))")
 _OPTIONS = re.compile(r"(?:[ \t]+-(?:[nrtpo]\s*\d+|\w+))*")
@@ -202,10 +208,28 @@ class Spot:
 
 def parse_expression(text: str) -> ast.expr | None:
     """An expression of several lines, perhaps; None where it is none."""
+    tree = _parse(f"({text}\n)", "eval")
+    return tree.body if isinstance(tree, ast.Expression) else None
+
+
+def parse_statements(text: str) -> list[ast.stmt]:
+    """The statements of some source; none where it has a mistake."""
+    tree = _parse(text, "exec")
+    return tree.body if isinstance(tree, ast.Module) else []
+
+
+def _parse(text: str, mode: str) -> Any:
+    _hush_warnings()
     try:
-        return ast.parse(f"({text}\n)", mode="eval").body
+        return compile(text, _FILE, mode, ast.PyCF_ONLY_AST, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+@functools.cache
+def _hush_warnings() -> None:
+    """What is typed half has mistakes that Python warns of: not on the server's standard error."""
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape(_FILE))
 
 
 def read(code: str, cursor: int) -> Spot:
@@ -218,12 +242,17 @@ def read(code: str, cursor: int) -> Spot:
 
 
 def _crop(code: str, cursor: int) -> int:
-    """Where to begin: at a line that is not indented, so that most likely it is no continuation."""
+    """Where to begin: at a line that is not indented, so that most likely it is no continuation, and in no long text."""
     start = cursor - MOST_CHARACTERS
     if start <= 0:
         return 0
-    found = re.compile(r"\n(?=[^\s#)\]}'\"])").search(code, start, cursor)
-    return found.end() if found else start
+    found = UNINDENTED.search(code, start, cursor)
+    start = found.end() if found else start
+    quote = ""
+    for each in _LONG_QUOTE.finditer(code, 0, start):
+        quote = each[0] if not quote else "" if quote == each[0] else quote
+    end = code.find(quote, start, cursor) if quote else -1
+    return end + len(quote) if end >= 0 else start
 
 
 def _cell_magic(code: str) -> str:
