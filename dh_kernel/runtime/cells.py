@@ -258,6 +258,8 @@ class CellRunner:
     def abandon(self, cell: Cell) -> None:
         """Give up on a cell that does not end: cut off its output, and run what follows on a fresh thread."""
         cell.abandoned = True
+        if cell.zone is not None:
+            cell.zone.abandoned = True
         with contextlib.suppress(ValueError):
             self._running.remove(cell)
         with self._lock:

@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 PRESS_ON_FOR_S = 5.0
 LOOK_EVERY_S = 0.02
+SELDOM_S = 0.5
 FORMULA_THREADS = "java-OperationInitializationThreadPool"
 LOOP_PATIENCE_S = 0.1  # how long a loop may take to cancel a cell before what keeps it busy is struck
 
@@ -50,6 +51,7 @@ class StrikeZone:
         self, engine: Engine, *, main_thread: bool, is_cell_code: Callable[[FrameType], bool] = lambda frame: False
     ) -> None:
         self.interrupted = False
+        self.abandoned = False  # nobody waits for the cell any more: it may be struck for as long as it runs
         self._engine = engine
         self._main_thread = main_thread
         self._ident = threading.get_ident()
@@ -61,7 +63,7 @@ class StrikeZone:
         self._landed = False
         self._previous_handler: Any = None
         self._struck_since = 0.0
-        self._struck_at: tuple[int, int] | None = None
+        self._struck_at: tuple[FrameType | None, int] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_cell_code = is_cell_code
@@ -132,6 +134,7 @@ class StrikeZone:
                 with self._lock:
                     self._armed, self._over = False, True
                     self._postponed = False
+                    self._struck_at = None
                     while self._formula_threads:
                         set_async_exception(self._formula_threads.pop(), None)
                     drop_async_exception()  # the last: what was taken back from others needs it too
@@ -213,15 +216,14 @@ class StrikeZone:
         In Java only a thread that waits is interrupted. One that runs may be reading a file, and Java closes the channel under
         it: an interrupted javac leaves the server without a compiler for good.
         """
-        deadline = time.monotonic() + PRESS_ON_FOR_S
         java_struck = False
-        while not self._over and not self._landed and time.monotonic() < deadline:
+        while not self._over and not self._landed and (self.abandoned or self._since() < PRESS_ON_FOR_S):
             if not java_struck and self._armed and self._engine.waits_in_java(self._java_thread):
                 with self._lock:
                     if self._armed:
                         self._java_thread.interrupt()
                 java_struck = True
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S if self._since() < PRESS_ON_FOR_S else SELDOM_S)
             self._strike_python()
             if java_struck and self._since() > LOOP_PATIENCE_S:
                 self._strike_formulas()
@@ -233,7 +235,8 @@ class StrikeZone:
         while no other cell waits in the engine. Short functions are seldom found at work, and then Java has to tell; not on a
         server that others use as well, whose call it might be.
         """
-        if any(self._engine.runs_java(zone._java_thread) for zone in list(_armed_zones) if zone is not self):
+        others = [zone for zone in list(_armed_zones) if zone is not self and not zone.interrupted]
+        if any(self._engine.runs_java(zone._java_thread) for zone in others):
             return
         threads = {thread.name: thread.ident or 0 for thread in threading.enumerate()}
         threads = {name: ident for name, ident in threads.items() if name.startswith(FORMULA_THREADS)}
@@ -267,10 +270,21 @@ class StrikeZone:
         self._strike_once()
 
     def _strike_once(self) -> None:
-        """An asynchronous exception stays pending until it lands, so that it needs no repeating."""
-        if self._struck_at is None:
-            self._struck_at = self._position()
+        """An asynchronous exception stays pending until it lands, so that it needs no repeating.
+
+        But what it does in Python code that Java has called may vanish there, while the Java call goes on. Then it must come
+        again.
+        """
+        if self._struck_at is None or (self._since() > LOOP_PATIENCE_S and self._still_at(self._struck_at)):
+            self._struck_at = self._struck_at or self._position()
             set_async_exception(self._ident, KeyboardInterrupt)
+
+    def _still_at(self, position: tuple[FrameType | None, int]) -> bool:
+        """Whether what the thread did there has not ended: it is there, or in what was called from there."""
+        frame = sys._current_frames().get(self._ident)
+        while frame is not None and frame is not position[0]:
+            frame = frame.f_back
+        return frame is not None and frame.f_lasti == position[1]
 
     def stuck(self) -> bool:
         """Whether the strike has not reached the code: it is inside a call that cannot be interrupted."""
@@ -282,9 +296,9 @@ class StrikeZone:
             return not self._landed
         return self._position() == self._struck_at
 
-    def _position(self) -> tuple[int, int]:
+    def _position(self) -> tuple[FrameType | None, int]:
         frame = sys._current_frames().get(self._ident)
-        return (id(frame), frame.f_lasti) if frame is not None else (0, 0)
+        return frame, frame.f_lasti if frame is not None else 0
 
 
 _armed_zones: set[StrikeZone] = set()  # of all sessions

@@ -256,7 +256,9 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
     def showtraceback(self, exc_tuple: Any = None, *arguments: Any, **options: Any) -> None:
         """As IPython; but it prints exception groups, which are errors like others here."""
         etype, value, tb = exc_tuple or sys.exc_info()
-        if isinstance(value, getattr(builtins, "BaseExceptionGroup", ())):
+        if isinstance(value, KeyboardInterrupt) and without_own_frames(tb, self.own_files) is None:
+            self._showtraceback(etype, value, _without_frames(value))
+        elif isinstance(value, getattr(builtins, "BaseExceptionGroup", ())):
             group: Any = value
             text = "".join(traceback.format_exception(etype, group, without_own_frames(tb, self.own_files)))
             self._showtraceback(etype, value, text.rstrip("\n").split("\n"))
@@ -391,7 +393,8 @@ class IPythonInterpreter:
     def describe(self, error: BaseException) -> dict[str, Any]:
         """An exception as Jupyter's `ename`, `evalue`, `traceback`."""
         tb = without_own_frames(error.__traceback__, self._own_files)
-        lines = self.shell.InteractiveTB.structured_traceback(type(error), error, tb)
+        formatter = self.shell.InteractiveTB
+        lines = formatter.structured_traceback(type(error), error, tb) if tb is not None else _without_frames(error)
         return {"ename": type(error).__name__, "evalue": safe_text(error), "traceback": [str(line) for line in lines]}
 
     def bundle(self, value: object) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -429,3 +432,8 @@ def _profile() -> Any:
     from .ipython_profile import Profile
 
     return Profile()
+
+
+def _without_frames(error: BaseException) -> list[str]:
+    """The traceback of an interrupt that struck outside the user's code: IPython can show none without frames."""
+    return "".join(traceback.format_exception_only(type(error), error)).rstrip("\n").split("\n")

@@ -84,7 +84,7 @@ class Switchboard:
         found = None
         while frame is not None:
             file = frame.f_code.co_filename
-            if file == _CONSOLE_FILE:
+            if file == _CONSOLE_FILE and frame.f_globals.get("__name__") == "__main__":
                 return None  # a console of another client has called the function
             found = self.by_file.get(file, found)
             frame = frame.f_back

@@ -90,8 +90,11 @@ def test_a_function_called_by_the_engine_writes_to_the_cell_that_defined_it(swit
     assert target.text == "udf"
     on_thread(lambda: print("nobody", file=out))
     assert log.getvalue() == "nobody\n"
-    on_thread(lambda: exec(compile("udf()", "<string>", "exec"), names))
-    assert (target.text, log.getvalue()) == ("udf", "nobody\nudf"), "where another client's console calls it, it is theirs"
+    called = compile("udf()", "<string>", "exec")
+    on_thread(lambda: exec(called, {**names, "__name__": "made"}))
+    assert target.text == "udfudf", "deephaven wraps the functions of formulas in source of its own"
+    on_thread(lambda: exec(called, {**names, "__name__": "__main__"}))
+    assert (target.text, log.getvalue()) == ("udfudf", "nobody\nudf"), "another client's console calls it: it is theirs"
 
 
 def test_what_belongs_to_nobody_goes_where_it_went_before_and_to_the_takers(switchboard: Switchboard) -> None:
