@@ -13,6 +13,8 @@ import pytest
 from comparing import IPYKERNEL, add_ipykernel, sent
 from harness import LAUNCHED, Kernel, Place, Run, is_gone, started, wait_until
 
+pytestmark = pytest.mark.long
+
 READY_TIMEOUT_S = 120.0
 LARGE = 50_000_000
 TARGET = """
