@@ -9,6 +9,8 @@ import pytest
 from chromium import Page
 from lab import Lab, Notebook
 
+pytestmark = pytest.mark.long
+
 CODE = "first = 20\nsecond = first * 2\nprint('the end is', second)"
 READY_S = 120.0
 BUG = ".jp-DebuggerBugButton"

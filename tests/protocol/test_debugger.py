@@ -16,6 +16,8 @@ import pytest
 from harness import LAUNCHED, TIMEOUT_S, Kernel, Place, Run, is_gone, started
 from jupyter_client.blocking.client import BlockingKernelClient
 
+pytestmark = pytest.mark.long
+
 FUNCTION = "def double(a):\n    b = a * 2\n    return b\n"
 SPEED = (
     "def step(n):\n    return n + 1\n\nimport sys as _sys, time as _time\n_began = _time.perf_counter()\n"

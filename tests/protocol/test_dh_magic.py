@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 from harness import LAUNCHED, Kernel, Place, Vanilla, is_gone, started, wait_until
 
+pytestmark = pytest.mark.long
+
 READY_TIMEOUT_S = 120.0
 PID = "import os\nprint(os.getpid())"
 

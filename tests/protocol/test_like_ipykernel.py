@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from harness import LAUNCHED, Kernel, Place, Run, started
 
+pytestmark = pytest.mark.long
+
 READY_TIMEOUT_S = 120.0
 _VARIES = [
     (re.compile(r"\x1b\[[0-9;?]*m"), ""),

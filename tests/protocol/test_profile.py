@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from harness import LAUNCHED, Kernel, Place, started
 
+pytestmark = pytest.mark.long
+
 READY_TIMEOUT_S = 120.0
 
 

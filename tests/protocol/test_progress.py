@@ -9,6 +9,8 @@ import pytest
 from comparing import IPYKERNEL, add_ipykernel, sent
 from harness import LAUNCHED, Kernel, Place, started
 
+pytestmark = pytest.mark.long
+
 READY_TIMEOUT_S = 120.0
 SNIFFS = (
     "type(get_ipython()).__name__",
