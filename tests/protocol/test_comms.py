@@ -280,16 +280,15 @@ def test_a_message_on_a_subshell_is_handled_while_a_cell_runs(ours: Kernel) -> N
     """ipykernel has it wait where the main shell was the last to send on the comm; here it waits only for who awaits it."""
     slider = models(ours)[0]
     subshell = ours.control("create_subshell_request")["subshell_id"]
-    cell = ours.send(
-        "import threading\ngo = threading.Event()\nslider.observe(lambda change: go.set(), 'value')\nprint(go.wait(60))"
-    )
-    ours.wait(lambda: cell.states == ["busy"], "the cell's start")
+    code = "import threading\ngo = threading.Event()\nslider.observe(lambda change: go.set(), 'value')\nprint('waits')"
+    cell = ours.send(f"{code}\nprint(go.wait(60))")
+    ours.wait(lambda: "waits" in cell.text(), "the cell's start")
     moved = post(
         ours, "comm_msg", slider, subshell=subshell, data={"method": "update", "state": {"value": 9}, "buffer_paths": []}
     )
     ours.finish(cell)
     settle(ours, moved)
-    assert cell.text() == "True\n"
+    assert cell.text() == "waits\nTrue\n"
     assert moved.text() == "value 9\n"
     assert [state for state in cell.states if state != "busy"] == ["idle"]
     ours.control("delete_subshell_request", {"subshell_id": subshell})
