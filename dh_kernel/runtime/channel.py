@@ -38,7 +38,7 @@ class Channel:
         self.on_disconnected: Callable[[], None] = lambda: None
         self.flush_source: Callable[[], float | None] = lambda: None
         self._on_message = on_message
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # reentrant: a collection of garbage may run a `__del__` that prints
         self._changed = threading.Condition(self._mutex)
         self._outbox, self._inbox = Outbox(), Inbox()
         self._pending: deque[tuple[dict[str, Any], Sequence[bytes], Sequence[Any], int]] = deque()

@@ -233,8 +233,9 @@ class TextBuffer:
 
     def __init__(self, send: Callable[[str, str, str], None], wake: Callable[[], None]) -> None:
         self._send, self._wake = send, wake
-        self._lock = threading.Lock()
-        self._send_lock = threading.Lock()
+        # Reentrant: a collection of garbage may run a `__del__` that prints while a lock is held.
+        self._lock = threading.RLock()
+        self._send_lock = threading.RLock()
         self._parts: list[tuple[str, str, list[str]]] = []
         self._size = 0
         self._last_flush = self._first_write = self._last_write = 0.0
