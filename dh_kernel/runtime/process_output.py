@@ -12,6 +12,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from .lanes import LAUNCHER_MODULE
 from .threads import ServiceThread
@@ -33,9 +34,16 @@ class ProcessOutput:
 
     @classmethod
     def of_launcher(cls, take: Callable[[str, str], None]) -> ProcessOutput | None:
-        """A reader of the launcher's descriptors, if it has lent them."""
-        descriptors = getattr(sys.modules.get(LAUNCHER_MODULE), "output_fds", None)
-        return cls(descriptors, take) if descriptors else None
+        """A reader of the launcher's descriptors, if it has lent them. There is one: that of a former session stops."""
+        launcher: Any = sys.modules.get(LAUNCHER_MODULE)
+        descriptors = getattr(launcher, "output_fds", None)
+        if not descriptors:
+            return None
+        former = getattr(launcher, "process_output", None)
+        if former is not None:
+            former.close()
+        launcher.process_output = reader = cls(descriptors, take)
+        return reader
 
     def has_text(self) -> bool:
         """Whether there is something to take, or somebody is taking it; asked before every write of a cell."""
@@ -49,8 +57,9 @@ class ProcessOutput:
                     self._read(fd, name)
 
     def close(self) -> None:
-        """Leave the descriptors to the kernel."""
-        self._closed = True
+        """Leave the descriptors to the kernel, or to the next session."""
+        with self._lock:
+            self._closed = True
 
     def _poll(self) -> select.poll:
         poll: select.poll | None = getattr(self._here, "poll", None)

@@ -202,13 +202,13 @@ def _try():
         signal.raise_signal(signal.SIGINT)
 
     for error in (SystemExit(3), KeyboardInterrupt(), ValueError("task")):
-        main.submit(lambda error=error: raises(error))
-    main.submit(interrupted)
+        main.loop.call_soon_threadsafe(lambda error=error: raises(error))
+    main.loop.call_soon_threadsafe(interrupted)
     signal.pthread_kill(main.ident, signal.SIGINT)
-    main.submit(lambda: results.put(threading.current_thread() is threading.main_thread()))
+    main.loop.call_soon_threadsafe(lambda: results.put(threading.current_thread() is threading.main_thread()))
     first = results.get(timeout=30)
     signal.pthread_kill(main.ident, signal.SIGINT)
-    main.submit(lambda: results.put(threading.get_ident() == main.ident))
+    main.loop.call_soon_threadsafe(lambda: results.put(threading.get_ident() == main.ident))
     return [first, results.get(timeout=30)]
 answer = _try()
 del _try
@@ -275,7 +275,7 @@ def cell():
         time.sleep(1000)
     finally:
         f.write(", interrupted")
-sys.modules["_dh_kernel_launcher"].main_thread.submit(cell)
+sys.modules["_dh_kernel_launcher"].main_thread.loop.call_soon_threadsafe(cell)
 """
     )
     server.wait_for_output("stdout", "busy")

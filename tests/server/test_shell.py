@@ -27,7 +27,6 @@ def other(kind: Kind) -> Iterator[Client]:
         ("x_1 = !echo a; echo b\nprint(x_1)", "['a', 'b']\n"),
         ("%%bash\necho one\ncat <<< two", "one\ntwo\n"),
         ("%%sh\necho sh", "sh\n"),
-        ("%%python\nprint(6 * 7)", "42\n"),
         ("%%script cat\nabc", "abc\n"),
         ("if True:\n    !echo indented", "indented\n"),
         ("s_1 = '''\n!echo no\n'''\n!echo yes", "yes\n"),
