@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import queue
+import secrets
 import tempfile
 import time
 from dataclasses import dataclass
@@ -158,6 +159,85 @@ class Kernel:
             raise BenchmarkError(f"{self.name}: cell {code[:60]!r}: {content.get('ename')}: {content.get('evalue')}")
         return collector.finish(done_at)
 
+    def begin(self, code: str, *, timeout_s: float = 60) -> str:
+        """Send a cell that prints before it goes to work, and return the request once it has printed."""
+        request = self.client.execute(code, allow_stdin=False)
+        deadline = time.perf_counter() + timeout_s
+        while self._message("iopub", request, deadline)["msg_type"] != "stream":
+            pass
+        return request
+
+    def interrupt(self, request: str, *, timeout_s: float = 60) -> float:
+        """Press the stop button, and return the seconds until both the cell's reply and its idle status have arrived.
+
+        Raises:
+            BenchmarkError: the cell did not end by the interrupt.
+        """
+        start = time.perf_counter()
+        self._manager.interrupt_kernel()
+        collector = _Collector(start)
+        while not collector.take(self._message("iopub", request, start + timeout_s)):
+            pass
+        content = self._reply_to(request, deadline=start + timeout_s)["content"]
+        seconds = time.perf_counter() - start
+        if content.get("ename") != "KeyboardInterrupt":
+            raise BenchmarkError(f"{self.name}: no KeyboardInterrupt: {content.get('status')} {content.get('evalue')}")
+        return seconds
+
+    def finish(self, request: str, *, timeout_s: float = 120) -> None:
+        """Wait for a cell's end, whatever it is."""
+        deadline = time.perf_counter() + timeout_s
+        collector = _Collector(0.0)
+        while not collector.take(self._message("iopub", request, deadline)):
+            pass
+        self._reply_to(request, deadline=deadline)
+
+    def ask(
+        self, kind: str, *, subshell: str | None = None, timeout_s: float = 30, **content: Any
+    ) -> tuple[float, dict[str, Any]]:
+        """Put a question on the shell channel: the seconds to its reply, and what it says."""
+        message = self.client.session.msg(kind, content)
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
+        start = time.perf_counter()
+        self.client.shell_channel.send(message)
+        reply = self._reply_to(message["header"]["msg_id"], deadline=start + timeout_s)
+        return time.perf_counter() - start, reply["content"]
+
+    def make_subshell(self, *, timeout_s: float = 30) -> str:
+        """A new subshell's id."""
+        message = self.client.session.msg("create_subshell_request")
+        self.client.control_channel.send(message)
+        deadline = time.perf_counter() + timeout_s
+        reply = self._message("control", message["header"]["msg_id"], deadline)
+        return str(reply["content"]["subshell_id"])
+
+    def comm_round_trip(self, comm_id: str, data: dict[str, Any], *, timeout_s: float = 30) -> tuple[float, dict[str, Any]]:
+        """Send a message to a comm: the seconds until one comes back with it as its parent, and the data of that."""
+        message = self.client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        start = time.perf_counter()
+        self.client.shell_channel.send(message)
+        while True:
+            answer = self._message("iopub", message["header"]["msg_id"], start + timeout_s)
+            if answer["msg_type"] == "comm_msg":
+                break
+        seconds, answered = time.perf_counter() - start, dict(answer["content"]["data"])
+        while answer["msg_type"] != "status" or answer["content"]["execution_state"] != "idle":
+            answer = self._message("iopub", message["header"]["msg_id"], start + timeout_s)
+        return seconds, answered
+
+    def open_comm(self, target: str, *, timeout_s: float = 30) -> str:
+        """Open a comm to a target that the kernel has registered; its id."""
+        message = self.client.session.msg("comm_open", {"comm_id": secrets.token_hex(16), "target_name": target, "data": {}})
+        self.client.shell_channel.send(message)
+        deadline = time.perf_counter() + timeout_s
+        while True:
+            answer = self._message("iopub", message["header"]["msg_id"], deadline)
+            if answer["msg_type"] == "comm_close":
+                raise BenchmarkError(f"{self.name}: nobody listens for comms of {target!r}")
+            if answer["msg_type"] == "status" and answer["content"]["execution_state"] == "idle":
+                return str(message["content"]["comm_id"])
+
     def stop(self) -> list[str]:
         """End the kernel and all it started; returns what only a kill ended, which should be nothing."""
         with contextlib.suppress(psutil.NoSuchProcess, BenchmarkError):
@@ -211,7 +291,7 @@ class Kernel:
 
     def _message(self, channel: str, request: str, deadline: float) -> dict[str, Any]:
         """The next message on `channel` that answers `request`."""
-        get = self.client.get_iopub_msg if channel == "iopub" else self.client.get_shell_msg
+        get = getattr(self.client, f"get_{channel}_msg")
         while True:
             try:
                 message: dict[str, Any] = get(timeout=POLL_S)

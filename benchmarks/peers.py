@@ -31,6 +31,7 @@ from machine import java_server
 ROOT = Path(__file__).resolve().parent.parent
 OURS, IPYKERNEL, EMBEDDED, PYDEEPHAVEN = "ours", "ipykernel", "embedded", "pydeephaven"
 PYDEEPHAVEN_WHOLE = "pydeephaven, whole"
+IPYKERNEL_SUBSHELL = "ipykernel, subshell"
 
 TELL_JAVA = """\
 import jpy as _jpy
@@ -276,5 +277,5 @@ class _Helper:
 
 def missing_packages() -> list[str]:
     """What the peers need and this environment does not have."""
-    needed = ("deephaven_server", "pydeephaven", "ipykernel", "jupyter_client", "psutil", "pandas")
+    needed = ("deephaven_server", "pydeephaven", "ipykernel", "jupyter_client", "psutil", "pandas", "comm")
     return [name for name in needed if importlib.util.find_spec(name) is None]

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peers import EMBEDDED, IPYKERNEL, OURS, PYDEEPHAVEN, PYDEEPHAVEN_WHOLE
+from peers import EMBEDDED, IPYKERNEL, IPYKERNEL_SUBSHELL, OURS, PYDEEPHAVEN, PYDEEPHAVEN_WHOLE
 
-COLUMNS = (OURS, IPYKERNEL, EMBEDDED, PYDEEPHAVEN, PYDEEPHAVEN_WHOLE)
+COLUMNS = (OURS, IPYKERNEL, IPYKERNEL_SUBSHELL, EMBEDDED, PYDEEPHAVEN, PYDEEPHAVEN_WHOLE)
 
 
 def median(values: list[float]) -> float:

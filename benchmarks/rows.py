@@ -8,11 +8,11 @@ Neighbours: `peers.py` runs things, `machine.py` reads memory, `report.py` holds
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from clients import BenchmarkError, CellRun, Kernel
+from clients import BenchmarkError, CellRun
+from interactive import comm_round_trip, completion, inspection, interrupts
 from machine import peak_mb, reset_peak, rss_mb
 from peers import (
     EMBEDDED,
@@ -27,6 +27,7 @@ from peers import (
     PydeephavenPeer,
 )
 from report import Row
+from turns import each, fresh, kernel_of, rounds, rounds_of_names, running
 
 TABLE = 'empty_table(1000).update(["X = i", "Y = Math.sin(X)"])'
 LINES = 20_000
@@ -44,12 +45,12 @@ def kernel_info(bench: Bench, row: Row) -> None:
     """From spawning the process to the reply to a kernel_info_request that is sent at once."""
 
     def measure(name: str, discard: bool) -> None:
-        with _fresh(bench, row, name) as kernel:
+        with fresh(bench, row, name) as kernel:
             seconds = kernel.kernel_info()
             if not discard:
                 row.add("reply", "s", name, seconds)
 
-    _rounds_of_names(bench, row, (OURS, IPYKERNEL), measure)
+    rounds_of_names(bench, row, (OURS, IPYKERNEL), measure)
 
 
 def first_table(bench: Bench, row: Row) -> None:
@@ -60,7 +61,7 @@ def first_table(bench: Bench, row: Row) -> None:
     }
 
     def measure(name: str, discard: bool) -> None:
-        with _fresh(bench, row, name) as kernel:
+        with fresh(bench, row, name) as kernel:
             run = kernel.run(code[name])
             bench.java.setdefault(name, kernel.run(TELL_JAVA).text.strip())
             if discard:
@@ -68,22 +69,22 @@ def first_table(bench: Bench, row: Row) -> None:
             row.add("to the table", "s", name, _first_table_at(run) - kernel.spawned_at)
             row.add("to idle", "s", name, run.done_at - kernel.spawned_at)
 
-    _rounds_of_names(bench, row, tuple(code), measure)
+    rounds_of_names(bench, row, tuple(code), measure)
 
 
 def trivial_cell(bench: Bench, row: Row) -> None:
     """From sending `x = 1` or `1 + 1` to both reply and idle (pydeephaven: the call of run_script)."""
     chunks, size = (3, 10) if bench.quick else (15, 25)
-    with _running(bench, row, OURS, IPYKERNEL, EMBEDDED, PYDEEPHAVEN) as peers:
+    with running(bench, row, OURS, IPYKERNEL, EMBEDDED, PYDEEPHAVEN) as peers:
         for code in TRIVIAL:
-            _each(row, peers, lambda peer, code=code: peer.trivial(code, 50))  # type: ignore[misc]
+            each(row, peers, lambda peer, code=code: peer.trivial(code, 50))  # type: ignore[misc]
 
         def measure(peer: Peer) -> None:
             for code in TRIVIAL:
                 for seconds in peer.trivial(code, size):
                     row.add(code, "ms", peer.name, seconds * 1e3, shown=("median", "p99"))
 
-        _rounds(row, peers, chunks, measure)
+        rounds(row, peers, chunks, measure)
 
 
 def printed_lines(bench: Bench, row: Row) -> None:
@@ -91,13 +92,13 @@ def printed_lines(bench: Bench, row: Row) -> None:
     expected = "".join(f"line {i}\n" for i in range(LINES)).encode()
 
     def measure(peer: Peer) -> None:
-        run = _kernel(peer).run(PRINT_LINES)
+        run = kernel_of(peer).run(PRINT_LINES)
         row.add("20,000 lines", "ms", peer.name, run.done_s * 1e3)
         _check_text(row, peer, run, expected)
 
-    with _running(bench, row, OURS, IPYKERNEL, EMBEDDED) as peers:
-        _each(row, peers, measure, discard=row)
-        _rounds(row, peers, bench.repeat, measure)
+    with running(bench, row, OURS, IPYKERNEL, EMBEDDED) as peers:
+        each(row, peers, measure, discard=row)
+        rounds(row, peers, bench.repeat, measure)
 
 
 def big_print(bench: Bench, row: Row) -> None:
@@ -112,16 +113,16 @@ def big_print(bench: Bench, row: Row) -> None:
 
     def measure(peer: Peer, code: str, label: str) -> None:
         _reset_peaks(peer)
-        run = _kernel(peer).run(code, timeout_s=300)
+        run = kernel_of(peer).run(code, timeout_s=300)
         row.add(label, "s", peer.name, run.done_s)
         _add_peaks(row, peer, baseline[peer.name], f"{label}: ")
         _check_text(row, peer, run, expected)
 
-    with _running(bench, row, OURS, IPYKERNEL, EMBEDDED) as peers:
-        _each(row, peers, warm)
-        _rounds(row, peers, bench.repeat, lambda peer: measure(peer, PRINT_BIG_TEXT, "one print"))
+    with running(bench, row, OURS, IPYKERNEL, EMBEDDED) as peers:
+        each(row, peers, warm)
+        rounds(row, peers, bench.repeat, lambda peer: measure(peer, PRINT_BIG_TEXT, "one print"))
         if not bench.quick:
-            _rounds(row, peers, min(bench.repeat, 3), lambda peer: measure(peer, PRINT_BIG_LINES, "500,000 lines"))
+            rounds(row, peers, min(bench.repeat, 3), lambda peer: measure(peer, PRINT_BIG_LINES, "500,000 lines"))
 
 
 def big_preview(bench: Bench, row: Row) -> None:
@@ -151,10 +152,10 @@ def big_preview(bench: Bench, row: Row) -> None:
             row.add("done", "ms", PYDEEPHAVEN_WHOLE, peer.download("big") * 1e3)
             _add_added(row, peer, PYDEEPHAVEN_WHOLE, before)
 
-    with _running(bench, row, OURS, EMBEDDED, PYDEEPHAVEN) as peers:
-        _each(row, peers, warm)
-        _rounds(row, peers, bench.repeat, measure)
-        _rounds(row, peers, 1, download)
+    with running(bench, row, OURS, EMBEDDED, PYDEEPHAVEN) as peers:
+        each(row, peers, warm)
+        rounds(row, peers, bench.repeat, measure)
+        rounds(row, peers, 1, download)
 
 
 def ten_tables(bench: Bench, row: Row) -> None:
@@ -164,14 +165,14 @@ def ten_tables(bench: Bench, row: Row) -> None:
     code = {OURS: assign, EMBEDDED: f"{assign}for t in ({names}): display(to_pandas(t.head(10)))"}
 
     def measure(peer: Peer) -> None:
-        run = _kernel(peer).run(code[peer.name])
+        run = kernel_of(peer).run(code[peer.name])
         row.add("ten tables", "ms", peer.name, run.done_s * 1e3)
         if run.tables != 10:
             row.problem(f"{peer.name}: {run.tables} tables shown, expected 10")
 
-    with _running(bench, row, *code) as peers:
-        _each(row, peers, measure, discard=row)
-        _rounds(row, peers, bench.repeat, measure)
+    with running(bench, row, *code) as peers:
+        each(row, peers, measure, discard=row)
+        rounds(row, peers, bench.repeat, measure)
 
 
 ROWS: dict[str, Callable[[Bench, Row], None]] = {
@@ -182,98 +183,14 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "big-print": big_print,
     "big-preview": big_preview,
     "ten-tables": ten_tables,
+    "completion": completion,
+    "inspection": inspection,
+    "interrupts": interrupts,
+    "comm-round-trip": comm_round_trip,
 }
 
 
-# ----- peers in turn
-
-
-@contextlib.contextmanager
-def _fresh(bench: Bench, row: Row, name: str) -> Iterator[Kernel]:
-    """A kernel that was just spawned, and ends with the block."""
-    kernel = bench.kernel(OURS if name == OURS else IPYKERNEL)
-    try:
-        yield kernel
-    finally:
-        for text in kernel.stop():
-            row.problem(text)
-
-
-def _rounds_of_names(bench: Bench, row: Row, names: tuple[str, ...], measure: Callable[[str, bool], None]) -> None:
-    """Measure peers that each round starts anew. The first round warms the disk's caches and is not counted."""
-    left = [name for name in names if name != OURS or bench.has_ours]
-    for turn in range(bench.repeat + 1):
-        for name in _rotated(left, turn):
-            try:
-                measure(name, turn == 0)
-            except Exception as error:  # one peer's failure must not cost the others' results
-                row.problem(f"{name}: {type(error).__name__}: {error}")
-                left.remove(name)
-
-
-@contextlib.contextmanager
-def _running(bench: Bench, row: Row, *names: str) -> Iterator[list[Peer]]:
-    """The peers that could be started; all are ended with the block."""
-    peers: list[Peer] = []
-    with contextlib.ExitStack() as stack:
-        for name in names:
-            if name == OURS and not bench.has_ours:
-                continue
-            try:
-                peer = bench.start(name)
-            except Exception as error:  # as above
-                row.problem(f"{name}: not started: {type(error).__name__}: {error}")
-                continue
-            stack.callback(_stop, row, peer)
-            peers.append(peer)
-        yield peers
-
-
-def _stop(row: Row, peer: Peer) -> None:
-    for text in peer.stop():
-        row.problem(text)
-
-
-def _rounds(row: Row, peers: list[Peer], count: int, measure: Callable[[Peer], None]) -> None:
-    """Measure `count` times, the peers in turn, each round beginning with another one."""
-    for turn in range(count):
-        _each(row, _rotated(peers, turn), measure, everyone=peers)
-
-
-def _each(
-    row: Row,
-    order: list[Peer],
-    work: Callable[[Peer], object],
-    *,
-    everyone: list[Peer] | None = None,
-    discard: Row | None = None,
-) -> None:
-    """Do `work` with each peer; one that fails is reported and takes no further part.
-
-    `discard`: a row whose samples are dropped afterwards: this was the warm-up.
-    """
-    for peer in list(order):
-        try:
-            work(peer)
-        except Exception as error:  # as above
-            row.problem(f"{peer.name}: {type(error).__name__}: {error}")
-            (order if everyone is None else everyone).remove(peer)
-    if discard is not None:
-        discard.metrics.clear()
-
-
-def _rotated(items: list, turn: int) -> list:  # type: ignore[type-arg]
-    """The same items, beginning with another one each turn."""
-    start = turn % len(items) if items else 0
-    return items[start:] + items[:start]
-
-
 # ----- parts of measurements
-
-
-def _kernel(peer: Peer) -> Kernel:
-    assert isinstance(peer, KernelPeer)
-    return peer.kernel
 
 
 def _show(peer: Peer, table: str) -> CellRun | float:
