@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import reprlib
 import types
 import typing
@@ -21,6 +22,7 @@ from .namelookup import MISSING
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis))
 _CONTAINERS = (list, dict, tuple, set, frozenset)
 _TYPING = ("typing", "types", "typing_extensions")
+_DOCUMENTED = re.compile(r"[^\W\d]\w*(\([^\n]*?\))(?:\s*->.*|\s*[-:].*)?$")
 _MOST_ITEMS = 50
 _DEEPEST = 4
 _MOST_KEPT = 5_000
@@ -68,7 +70,7 @@ def signature_text(value: Any) -> str:
 def _signature_text(value: Any) -> str:
     found = signature_of(value)
     if found is None:
-        return ""
+        return _documented(value)
     try:
         return str(_shown(found))
     except Exception:
@@ -78,8 +80,10 @@ def _signature_text(value: Any) -> str:
 def keyword_names(value: Any) -> list[str]:
     """The names of the parameters that can be given as `name=`."""
     found = signature_of(value)
+    if found is None:
+        return re.findall(r"(\w+) ?=", _documented(value))
     kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    return [name for name, parameter in found.parameters.items() if parameter.kind in kinds] if found is not None else []
+    return [name for name, parameter in found.parameters.items() if parameter.kind in kinds]
 
 
 def plain_text(value: Any, depth: int = 0) -> str | None:
@@ -103,6 +107,21 @@ def named_type(cls: type) -> str:
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 1000
+
+
+def _documented(value: Any) -> str:
+    """The signature that the documentation of one of C's functions or classes begins with, as that of `min` and `dict`."""
+    text: Any = None
+    if namelookup.is_a(value, type) and namelookup.has_plain_metaclass(value):
+        text = namelookup.class_dict(value).get("__doc__")
+    elif namelookup.one_of(type(value), (types.BuiltinFunctionType, types.MethodDescriptorType)):
+        text = value.__doc__
+    lines = text.lstrip().splitlines() if type(text) is str else []
+    for line in lines[:4]:
+        found = _DOCUMENTED.match(line)
+        if found is not None and ("=" in found[1] or line == lines[0]):
+            return found[1]
+    return ""
 
 
 def _function_of(value: Any) -> Any:
