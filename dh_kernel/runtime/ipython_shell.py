@@ -53,6 +53,7 @@ class _Run(threading.local):
     names: dict[str, bool]
     on_result: Any = None
     shown_traceback: Any = None
+    interrupt_shown = False
     shown_text: str | None = None
     payload: list[dict[str, Any]]
 
@@ -61,7 +62,7 @@ class _Run(threading.local):
 
     def begin(self, request: Request | None, on_result: Callable[[object], None] | None) -> None:
         self.request, self.on_result = request, on_result
-        self.names, self.shown_traceback, self.payload = {}, None, []
+        self.names, self.shown_traceback, self.interrupt_shown, self.payload = {}, None, False, []
 
 
 _run = _Run()
@@ -268,22 +269,25 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         lines = [str(line) for line in stb]
         if self._ends_cell() and _run.request is not None:
-            _run.shown_traceback = lines
+            if not (_run.interrupt_shown and etype is KeyboardInterrupt):  # of two the first tells where the cell was
+                _run.shown_traceback, _run.interrupt_shown = lines, etype is KeyboardInterrupt
         elif not front.publish_error({"ename": etype.__name__, "evalue": safe_text(evalue), "traceback": lines}):
             print("\n".join(lines), file=sys.stderr)  # a start-up file's
 
     @staticmethod
     def _ends_cell() -> bool:
         """Whether this is the error that ends the cell, which its reply shows; else users' code or a widget shows one."""
-        frame, direct, runs = sys._getframe(1), True, 0
+        frame, direct, runs, outer_runs = sys._getframe(1), True, 0, 0
         while frame is not None:
-            if frame.f_code.co_filename == interactiveshell.__file__:
-                runs += frame.f_code.co_name == "run_cell_async"
-                direct &= frame.f_code.co_name != "safe_execfile"
-            elif frame.f_code.co_filename != __file__ and not runs:
+            name, file = frame.f_code.co_name, frame.f_code.co_filename
+            if file == interactiveshell.__file__:
+                runs += name == "run_cell_async"
+                outer_runs += name == "_run_cell"  # alone, if an interrupt struck it
+                direct &= name != "safe_execfile"
+            elif file != __file__ and not (runs or outer_runs):
                 direct = False
             frame = frame.f_back  # type: ignore[assignment]
-        return direct and runs == 1
+        return direct and (runs or outer_runs) == 1
 
     def shows_otherwise(self, error: BaseException) -> bool:
         """Whether such errors show in another way: IPython's one line, rich's tracebacks, handlers by `set_custom_exc`."""
