@@ -16,7 +16,7 @@ from dh_kernel.errors import DhKernelError
 from dh_kernel.session import CellDone, Event
 
 _REMEMBERED = 1000
-_PATIENCE_S = 0.25
+_PATIENCE_S = 0.75
 COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
 _QUESTIONS = frozenset(
     {

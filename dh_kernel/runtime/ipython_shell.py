@@ -38,6 +38,7 @@ from .facade import KernelFacade
 from .interpreter import ASYNC_WORDS, Evaluation, Request, bound_names, defined_names
 from .ipython_current import NoBuiltinTrap, NoDisplayTrap, ensure_routed
 from .ipython_magics import KernelMagics
+from .parents import Parents
 from .session_names import LAST_INPUTS, LAST_RESULTS, SessionNames
 from .tracebacks import safe_text, without_own_frames
 
@@ -55,6 +56,8 @@ class _Run(threading.local):
     shown_traceback: Any = None
     interrupt_shown = False
     shown_text: str | None = None
+    showing = False
+    failure: BaseException | None = None
     payload: list[dict[str, Any]]
 
     def __init__(self) -> None:
@@ -63,6 +66,7 @@ class _Run(threading.local):
     def begin(self, request: Request | None, on_result: Callable[[object], None] | None) -> None:
         self.request, self.on_result = request, on_result
         self.names, self.shown_traceback, self.interrupt_shown, self.payload = {}, None, False, []
+        self.showing, self.failure = False, None
 
 
 _run = _Run()
@@ -83,8 +87,11 @@ class _Hook(DisplayHook):  # type: ignore[misc]
         self.update_user_ns(result)
         self.shell.own_names.note_numbered(f"_{self.prompt_count}")
         self.fill_exec_result(result)
-        _run.shown_text = None
-        _run.on_result(result)
+        _run.shown_text, _run.showing = None, True
+        try:
+            _run.on_result(result)
+        finally:
+            _run.showing = False
         if _run.shown_text is not None:
             self.shell.history_manager.output_hist_reprs[self.prompt_count] = _run.shown_text
 
@@ -139,7 +146,7 @@ class _Exit(ExitAutocall):  # type: ignore[misc]
         self._ip.ask_exit()
 
 
-class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
+class ZMQInteractiveShell(Parents, InteractiveShell):  # type: ignore[misc]
     """An interactive shell on the console's namespace, without terminal, history file and sockets.
 
     It has the name of ipykernel's: libraries tell a notebook by that (rich, pandas), and users' configuration names it.
@@ -268,7 +275,9 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         lines = [str(line) for line in stb]
-        if self._ends_cell() and _run.request is not None:
+        if _run.showing and isinstance(evalue, BaseException):  # an object's own display has failed, and with it the cell
+            _run.shown_traceback, _run.failure = lines, evalue
+        elif self._ends_cell() and _run.request is not None:
             if not (_run.interrupt_shown and etype is KeyboardInterrupt):  # of two the first tells where the cell was
                 _run.shown_traceback, _run.interrupt_shown = lines, etype is KeyboardInterrupt
         elif not front.publish_error({"ename": etype.__name__, "evalue": safe_text(evalue), "traceback": lines}):
@@ -368,7 +377,7 @@ class IPythonInterpreter:
             return Evaluation(assigned=list(_run.names), exception=failure, error=self.describe(failure))
         self.shell.own_names.note_numbered(f"_i{request.count}")
         evaluation = Evaluation(assigned=list(_run.names), payload=_run.payload)
-        error = result.error_before_exec or result.error_in_exec if result is not None else None
+        error = result.error_before_exec or result.error_in_exec or _run.failure if result is not None else None
         if error is not None:
             evaluation.exception, evaluation.error = error, self._described(error)
         return evaluation

@@ -121,7 +121,7 @@ class RuntimeSession:
 
     def _install_wrappers(self) -> None:
         """What needs modules that take a while to import."""
-        install_pdb()
+        install_pdb(by_ipython=self._outputs.shell is not None)
         if not self._launched:
             install_empty_stdin(lambda: self._switchboard.current() is not None)
         follow_listeners(self._switchboard)
