@@ -64,6 +64,11 @@ class KernelSettings(Configurable):
     jvm_args = List(Unicode(), help="More options for the Java virtual machine of a launched server.").tag(config=True)
     port = Int(0, help="Port of a launched server on 127.0.0.1; 0: any free one.").tag(config=True)
     start_timeout_s = Float(120.0, help="Seconds a server may take until it is ready.").tag(config=True)
+    class_archive = Bool(
+        True,
+        help="Start launched servers from an archive of Java's classes, which is made once, some time after the first start,"
+        " and kept in the user's cache folder.",
+    ).tag(config=True)
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
@@ -80,6 +85,7 @@ VARIABLES: Mapping[str, str] = {
     "jvm_args": "DH_KERNEL_JVM_ARGS",
     "port": "DH_KERNEL_PORT",
     "start_timeout_s": "DH_KERNEL_START_TIMEOUT",
+    "class_archive": "DH_KERNEL_CLASS_ARCHIVE",
     "show_tables": "DH_KERNEL_SHOW_TABLES",
     "rows": "DH_KERNEL_ROWS",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
@@ -105,6 +111,7 @@ class Settings:
     jvm_args: tuple[str, ...] = ()
     port: int = 0
     start_timeout_s: float = 120.0
+    class_archive: bool = True
     show_tables: bool = True
     rows: int = 10
     interrupt_grace_s: float = 1.0
@@ -282,6 +289,7 @@ class _Checker:
             jvm_args=self._checked("jvm_args", checked_jvm_args, ()),
             port=self._checked("port", _number(0, 65535), default.port),
             start_timeout_s=self._checked("start_timeout_s", _number(1, 3600), default.start_timeout_s),
+            class_archive=self._checked("class_archive", bool, default.class_archive),
             show_tables=self._checked("show_tables", bool, default.show_tables),
             rows=self._checked("rows", _number(1, 10_000), default.rows),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
