@@ -130,16 +130,21 @@ class Session:
         Returns:
             A preview without rows, and with the reason, where they cannot be read.
         """
+        parts = tuple(self.preview(part) for part in table.parts)
         if table.head is None or self._heads is None:
-            return TablePreview(table.info, None, table.problem or "the session with the server is closed")
+            problem = table.problem or "the session with the server is closed"
+            return TablePreview(table.info, None, problem, table.excerpt, parts=parts)
         try:
-            return TablePreview(table.info, self._heads.read(table.head))
+            data = self._heads.read(table.head)
         except Exception as error:  # Flight has errors of its own, Arrow others; a preview must not fail a cell
-            return TablePreview(table.info, None, _first_lines(error))
+            return TablePreview(table.info, None, _first_lines(error), table.excerpt, parts=parts)
+        snapshot_ns = time.time_ns() if table.info.refreshing else None
+        return TablePreview(table.info, data, None, table.excerpt, snapshot_ns, parts)
 
     def release(self, table: TableShown) -> None:
         """Let the server forget a table's head. Blocks for one call; any thread."""
-        _release(table.head)
+        for shown in (table, *table.parts):
+            _release(shown.head)
 
     def warm_up(self) -> None:
         """Read a tiny table, so that the first real preview need not open a connection. Blocks; any thread."""
