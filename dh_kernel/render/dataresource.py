@@ -15,7 +15,8 @@ def to_dataresource(sheet: Sheet) -> dict[str, object]:
     """The shown rows and columns.
 
     `deephaven` has `columns`, their true number, only where some are hidden; `head`, how many rows come before those that
-    are not shown, only where others come behind; `problem` only where rows could not be read; a tree's `levels` and `expanded`.
+    are not shown, only where others come behind; `problem` only where rows could not be read; a
+    tree's `levels` and `expanded`.
     """
     info = sheet.info
     names = _unique([encodable(column.column.name) for column in sheet.columns])

@@ -289,7 +289,7 @@ def test_chunks_are_read_as_one_column() -> None:
     table = pa.table({"X": pa.chunked_array([[1, 2], [3]])})
     reading = Reading("long", None, timezone.utc, 100)
     assert [cell.json for cell in read_column(table, 0, reading)] == [1, 2, 3]
-    assert read_column(pa.table({"X": pa.chunked_array([], pa.int64())}), 0, 10, reading) == []
+    assert read_column(pa.table({"X": pa.chunked_array([], pa.int64())}), 0, reading) == []
 
 
 def test_type_names() -> None:
