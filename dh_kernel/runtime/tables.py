@@ -20,7 +20,7 @@ from .kinds import Kinds
 from .threads import ServiceThread
 
 _UNCOALESCED = -(2**63)
-_PATIENCE_S = 1.0
+_PATIENCE_S = 2.0
 
 
 class Tables:

@@ -327,7 +327,7 @@ _LOGGED = re.compile(r"Details Logged w/ID '([^']+)'")
 
 
 def _unread(error: BaseException) -> str:
-    """Why rows could not be read. Of what fails while it computes them the server tells no more than where it wrote it down."""
+    """Why rows could not be read. Of what fails while it computes them the server tells only where it wrote it down."""
     logged = _LOGGED.search(str(error))
     if logged is None:
         return _first_lines(error)

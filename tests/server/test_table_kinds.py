@@ -65,16 +65,16 @@ def test_head_and_tail_of_five_billion_rows(client: Client) -> None:
     assert lines[-1] == "10 of 5,000,000,000 rows"
 
 
-def test_a_table_that_fits_shows_whole(client: Client) -> None:
-    made = preview_of(client, "tt_ten = empty_table(10).update('X = i')")
+def test_a_table_that_fits_shows_whole(one: Client) -> None:
+    made = preview_of(one, "tt_ten = empty_table(10).update('X = i')")
     assert [row["X"] for row in values(made)] == list(range(10))
     assert "…" not in text(made)
 
 
-def test_a_table_that_grows_at_its_end_shows_its_end(client: Client) -> None:
-    client.ok("tt_a = time_table('PT0.01S').update('X = ii')")
-    until(lambda: int(client.value("tt_a.size")) > 30, "thirty rows")
-    made = preview_of(client, "tt_a")
+def test_a_table_that_grows_at_its_end_shows_its_end(one: Client) -> None:
+    one.ok("tt_a = time_table('PT0.01S').update('X = ii')")
+    until(lambda: int(one.value("tt_a.size")) > 30, "thirty rows")
+    made = preview_of(one, "tt_a")
     found = [row["X"] for row in values(made)]
     assert len(found) == 10
     assert found[0] >= 20
@@ -83,20 +83,21 @@ def test_a_table_that_grows_at_its_end_shows_its_end(client: Client) -> None:
     assert text(made).splitlines()[4].split() == ["…", "…"], "the rows that are not shown come before"
 
 
-def test_a_ticking_table_shows_head_and_tail_of_one_moment(client: Client) -> None:
+def test_a_ticking_table_shows_head_and_tail_of_one_moment(one: Client) -> None:
     """Each row holds the same count: a head and a tail of two cycles would show two."""
-    client.ok(
+    one.ok(
         "tt_clock = time_table('PT0.01S').last_by()\n"
         "tt_same = empty_table(100).update('K = ii').join(tt_clock.update('N = epochNanos(Timestamp)'))"
     )
-    until(lambda: client.value("tt_same.size") == "100", "the first tick")
+    until(lambda: one.value("tt_same.size") == "100", "the first tick")
     seen = set()
 
     def has_ticked() -> bool:
-        rows = values(preview_of(client, "tt_same"))
-        assert [row["K"] for row in rows] == [0, 1, 2, 3, 4, 95, 96, 97, 98, 99]
+        rows = values(preview_of(one, "tt_same"))
         assert len({row["N"] for row in rows}) == 1, rows
-        seen.add(rows[0]["N"])
+        if rows[5]["K"] != 5:  # on a machine that is busy for seconds, the head alone
+            assert [row["K"] for row in rows] == [0, 1, 2, 3, 4, 95, 96, 97, 98, 99]
+            seen.add(rows[0]["N"])
         return len(seen) > 2
 
     until(has_ticked, "three different moments")
@@ -132,15 +133,15 @@ def test_partitioned_tables_show_their_keys_and_their_first_constituents(client:
     assert shown.splitlines()[-1] == "and 9 more constituents"
 
 
-def test_a_ticking_partitioned_table_and_a_proxy(client: Client) -> None:
-    client.ok("tt_src = time_table('PT0.01S').update('K = ii % 3')")
-    until(lambda: int(client.value("tt_src.size")) > 5, "some rows")
-    made = preview_of(client, "tt_tp = tt_src.partition_by('K')")
+def test_a_ticking_partitioned_table_and_a_proxy(one: Client) -> None:
+    one.ok("tt_src = time_table('PT0.01S').update('K = ii % 3')")
+    until(lambda: int(one.value("tt_src.size")) > 5, "some rows")
+    made = preview_of(one, "tt_tp = tt_src.partition_by('K')")
     assert made.problem is None
     assert made.info.refreshing
     assert len(made.parts) == 3
     assert all(part.data is not None for part in made.parts)
-    assert caption(preview_of(client, "tt_tp.proxy()")).startswith("PartitionedTableProxy — 3 constituents")
+    assert caption(preview_of(one, "tt_tp.proxy()")).startswith("PartitionedTableProxy — 3 constituents")
 
 
 def test_a_rollup_shows_as_a_tree(client: Client) -> None:
@@ -161,13 +162,13 @@ def test_a_rollup_shows_as_a_tree(client: Client) -> None:
     assert resource["deephaven"]["expanded"] == [True, False, False]
 
 
-def test_a_tree_shows_as_a_tree_and_a_ticking_one_too(client: Client) -> None:
-    client.ok("tt_n = empty_table(9).update(['Id = i', 'Parent = i == 0 ? NULL_INT : (int) ((i - 1) / 2)', 'N = `n` + i'])")
-    made = preview_of(client, "tt_t = tt_n.tree('Id', 'Parent')")
+def test_a_tree_shows_as_a_tree_and_a_ticking_one_too(one: Client) -> None:
+    one.ok("tt_n = empty_table(9).update(['Id = i', 'Parent = i == 0 ? NULL_INT : (int) ((i - 1) / 2)', 'N = `n` + i'])")
+    made = preview_of(one, "tt_t = tt_n.tree('Id', 'Parent')")
     assert [row["Id"] for row in values(made)] == [0, 1, 2]
-    client.ok("tt_m = time_table('PT0.01S').update(['Id = ii', 'Parent = ii == 0 ? NULL_LONG : (long) ((ii - 1) / 2)'])")
-    until(lambda: int(client.value("tt_m.size")) > 5, "some rows")
-    made = preview_of(client, "tt_u = tt_m.tree('Id', 'Parent')")
+    one.ok("tt_m = time_table('PT0.01S').update(['Id = ii', 'Parent = ii == 0 ? NULL_LONG : (long) ((ii - 1) / 2)'])")
+    until(lambda: int(one.value("tt_m.size")) > 5, "some rows")
+    made = preview_of(one, "tt_u = tt_m.tree('Id', 'Parent')")
     assert [row["Id"] for row in values(made)] == [0, 1, 2]
     assert made.info.refreshing
 
@@ -271,14 +272,15 @@ def test_invalid_surrogates(one: Client) -> None:
     json.dumps(table_bundle(made), ensure_ascii=False).encode()
 
 
-def test_previews_of_ticking_tables_leave_nothing_ticking(client: Client) -> None:
+def test_previews_of_ticking_tables_leave_nothing_ticking(one: Client) -> None:
     """Head, tail, merge, keys and constituents: all gone once they have been read."""
-    client.ok(
+    one.ok(
         "def tt_listeners():\n    gc.collect(); jpy.get_type('java.lang.System').gc()\n    return tt_qt.hasListeners()\n"
-        "tt_base = time_table('PT0.01S').update('K = ii % 20').last_by('K')"
+        "tt_base = time_table('PT0.01S').update('K = ii % 20').last_by('K')",
+        show_tables=False,
     )
-    until(lambda: int(client.value("tt_base.size")) == 20, "twenty keys")
-    client.ok("tt_qt = jpy.cast(tt_base.j_table, jpy.get_type('io.deephaven.engine.table.impl.QueryTable'))")
+    until(lambda: int(one.value("tt_base.size")) == 20, "twenty keys")
+    one.ok("tt_qt = jpy.cast(tt_base.j_table, jpy.get_type('io.deephaven.engine.table.impl.QueryTable'))", show_tables=False)
     for _ in range(20):
-        assert preview_of(client, "tt_base").data is not None
-    until(lambda: client.value("tt_listeners()") == "False", "no listener left", 20)
+        assert preview_of(one, "tt_base").data is not None
+    until(lambda: one.value("tt_listeners()") == "False", "no listener left", 20)
