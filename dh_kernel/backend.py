@@ -111,6 +111,11 @@ class Backend:
             self._pool.submit(session.release, table)
         return preview
 
+    def discard(self, session: Session, table: TableShown) -> None:
+        """Let the server forget a table that nobody reads."""
+        if not self._closing:
+            self._pool.submit(session.release, table)
+
     def note_log(self, text: str) -> None:
         """Keep what the server's process wrote, to tell it should the process end."""
         if self._process is not None:

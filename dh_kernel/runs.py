@@ -43,6 +43,7 @@ class Run:
         self.lane: str | None = header.get("subshell_id")
         self.is_comm = header["msg_type"] in COMM_MESSAGES
         self.silent = bool(parent["content"].get("silent", False))
+        self.can_update = "cellId" in parent.get("metadata", {})  # who names the cell also updates what it has shown
         self.events: asyncio.Queue[tuple[Any, Event, int, Any]] = asyncio.Queue()
         self.gone: asyncio.Future[DhKernelError] = asyncio.get_running_loop().create_future()
         self.interrupted = asyncio.Event()

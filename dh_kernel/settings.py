@@ -71,6 +71,7 @@ class KernelSettings(Configurable):
     ).tag(config=True)
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
+    time_zone = Unicode("UTC", help="Time zone in which instants show: 'Europe/Berlin'.").tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
@@ -88,6 +89,7 @@ VARIABLES: Mapping[str, str] = {
     "class_archive": "DH_KERNEL_CLASS_ARCHIVE",
     "show_tables": "DH_KERNEL_SHOW_TABLES",
     "rows": "DH_KERNEL_ROWS",
+    "time_zone": "DH_KERNEL_TIME_ZONE",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
     "debug": "DH_KERNEL_DEBUG",
 }
@@ -114,6 +116,7 @@ class Settings:
     class_archive: bool = True
     show_tables: bool = True
     rows: int = 10
+    time_zone: str = "UTC"
     interrupt_grace_s: float = 1.0
     debug: bool = False
     warnings: tuple[str, ...] = ()
@@ -292,6 +295,7 @@ class _Checker:
             class_archive=self._checked("class_archive", bool, default.class_archive),
             show_tables=self._checked("show_tables", bool, default.show_tables),
             rows=self._checked("rows", _number(1, 10_000), default.rows),
+            time_zone=self._checked("time_zone", _zone, default.time_zone),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._warnings),
@@ -364,6 +368,16 @@ def _number(least: int, most: int) -> Callable[[Any], Any]:
         return value
 
     return check
+
+
+def _zone(name: str) -> str:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # not found (a KeyError), a folder, a malformed name
+        raise SettingsError(f"{name!r} is no time zone that is known here: write 'Europe/Berlin', or 'UTC'.") from None
+    return name
 
 
 def host_and_port(text: str) -> tuple[str, int]:

@@ -89,7 +89,7 @@ class Outputs:
         cell = self.current_cell()
         if cell is None:
             print(text_of(value))
-        elif self.tables.as_table(value) is not None and not update:
+        elif self.tables.as_shown(value) is not None and not update:
             self.table(cell, value, self.name_of(value), rows, result=False)
         else:
             self.display(cell, self._bundle(value), display_id=display_id, update=update)
@@ -106,7 +106,7 @@ class Outputs:
 
     def table(self, cell: Cell, value: object, name: str | None, rows: int, *, result: bool) -> None:
         """Show a table."""
-        description, references = self.tables.describe(self.tables.as_table(value), name, rows)
+        description, references = self.tables.describe(self.tables.as_shown(value), name, rows)
         header = {"kind": "table", "cell": cell.id, "result": result, "text": text_of(value)[:1000], **description}
         self.queue(cell, header, references)
 

@@ -274,7 +274,7 @@ class RuntimeSession:
     def _describe(self, value: object, rows: int) -> tuple[dict[str, Any], list[Any]]:
         """An object as a bundle, or as a table to preview."""
         with self._engine.cell_context(self._scope):
-            table = self._tables.as_table(value)
+            table = self._tables.as_shown(value)
             if table is None:
                 data, metadata = self._bundle(value)
                 return {"data": data, "metadata": metadata}, []
