@@ -271,7 +271,11 @@ class ZMQInteractiveShell(Parents, InteractiveShell):  # type: ignore[misc]
             text = "".join(traceback.format_exception(etype, group, without_own_frames(tb, self.own_files)))
             self._showtraceback(etype, value, text.rstrip("\n").split("\n"))
         else:
-            super().showtraceback(exc_tuple, *arguments, **options)
+            try:
+                super().showtraceback(exc_tuple, *arguments, **options)
+            except Exception:  # IPython's formatter cannot do all: a context without a traceback, say
+                text = "".join(traceback.format_exception(etype, value, without_own_frames(tb, self.own_files)))
+                self._showtraceback(etype, value, text.rstrip("\n").split("\n"))
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         lines = [str(line) for line in stb]
