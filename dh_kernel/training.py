@@ -4,7 +4,7 @@ By a thread of the kernel some time after its first start, at low priority and n
 
     python -m dh_kernel.training [--KernelSettings.NAME=VALUE …]
 
-Neighbours: `server` (the launch; `server.archives` names files), `session` (a first cell and its table, so that their classes
+Neighbours: `server` (the launch; `server.archives` names files), `trial` (a first cell and its table, so that their classes
 are in the archive), `backend` (begins and ends it). Refuses to know Jupyter.
 """
 
@@ -15,16 +15,12 @@ import os
 import sys
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from dh_kernel.errors import DhKernelError
 from dh_kernel.launching import launch_options
-from dh_kernel.model import Endpoint
 from dh_kernel.server import ServerProcess, archives
 from dh_kernel.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from dh_kernel.session import Event
+from dh_kernel.trial import run_cell
 
 _WRITTEN_WITHIN_S = 180.0
 _CELL_WITHIN_S = 120.0
@@ -39,16 +35,6 @@ ticking.await_update(2000)
 print("made", merge([numbers, numbers]).size)
 numbers
 """
-_REQUEST: dict[str, Any] = {
-    "cell": "training",
-    "code": _CELL,
-    "count": 1,
-    "silent": False,
-    "store_history": False,
-    "user_expressions": {},
-    "show_tables": True,
-    "rows": 10,
-}
 
 
 class Training:
@@ -76,7 +62,7 @@ class Training:
             endpoint = process.wait_ready()
             if process.archive is None or process.archive_made is None:
                 return False
-            _run_a_cell(endpoint)
+            run_cell(endpoint, _CELL, launched=True, timeout_s=_CELL_WITHIN_S)
             process.stop(_WRITTEN_WITHIN_S)
             return not self._stopped and archives.finish(process.archive, process.archive_made)
         finally:
@@ -95,24 +81,6 @@ class Training:
             self._stopped = True
         if self._process is not None:
             self._process.kill()
-
-
-def _run_a_cell(endpoint: Endpoint) -> None:
-    from dh_kernel.session import CellDone, Session, SessionOptions, TableShown  # heavy
-
-    done = threading.Event()
-    opened: list[Session] = []
-
-    def take(event: Event, size: int) -> None:
-        if isinstance(event, TableShown):
-            opened[0].preview(event)
-        elif isinstance(event, CellDone):
-            done.set()
-
-    session = Session.open(endpoint, SessionOptions(launched=True), take, lambda error: done.set(), opened.append)
-    session.send("execute", **_REQUEST)
-    done.wait(_CELL_WITHIN_S)
-    session.close(say_goodbye=False)
 
 
 def main() -> int:

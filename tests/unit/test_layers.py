@@ -27,7 +27,9 @@ ALLOWED = {
     "session": {"session", "runtime", *LEAVES},
     "install": {"settings", *LEAVES},
     "launching": {"server", "settings", *LEAVES},
-    "training": {"server", "session", "launching", "settings", *LEAVES},
+    "trial": {"session", *LEAVES},
+    "training": {"server", "launching", "settings", "trial", *LEAVES},
+    "doctor": {"server", "launching", "settings", "trial", "__init__", *LEAVES},
     "backend": {"server", "session", "launching", "training", "settings", *LEAVES},
     "runs": {"session", *LEAVES},
     "asking": {"runs", "session"},
@@ -77,7 +79,7 @@ ONLY = {
     "deephaven_internal": {"runtime/engine"},
     "jpy": {"runtime", "server/launcher"},
     "deephaven_server": {"server/launcher"},
-    "jupyter_client": {"install", "cli", "kernel", "app"},
+    "jupyter_client": {"install", "cli", "doctor", "kernel", "app"},
 }
 
 
