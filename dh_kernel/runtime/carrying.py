@@ -20,7 +20,7 @@ _AS_THEY_ARE = frozenset(
     {"byte", "short", "char", "int", "long", "float", "double", "boolean"}
     | {f"java.lang.{name}" for name in ("Boolean", "Byte", "Short", "Character", "Integer", "Long", "Float", "Double")}
     | {f"java.time.{name}" for name in ("Instant", "LocalDate", "LocalTime", "LocalDateTime", "Duration")}
-    | {"java.math.BigDecimal", "java.math.BigInteger"}
+    | {"java.math.BigInteger"}  # not BigDecimal: Flight strips its trailing zeros (42.7)
 )
 
 

@@ -15,6 +15,7 @@ from .threads import ServiceThread
 _MODULE = "deephaven.table"
 _TREES = {"RollupTable": "j_rollup_table", "TreeTable": "j_tree_table"}
 _MOST_PARTS = 3
+_PART_ROWS = 4
 _LABEL_CHARACTERS = 60
 _STRUCTURE = 2  # a tree's columns for depth and expansion stand before its own
 _EXPAND_TO_DEPTH = 0x70  # the action that expands one level; each more expands one more
@@ -83,7 +84,8 @@ class Kinds:
             constituent = j_keys.getColumnSource(value.constituent_column).get(row_key)
             table = self._module.Table(self._jpy.cast(constituent, self._module.Table.j_object_type))
             label = ", ".join(f"{key}={j_keys.getColumnSource(key).get(row_key)}"[:_LABEL_CHARACTERS] for key in keys)
-            part, found = self._describe_table(table, label or f"constituent {position}", rows, columns=columns)
+            name = label or f"constituent {position}"
+            part, found = self._describe_table(table, name, min(rows, _PART_ROWS), columns=columns)
             about["parts"].append({**part, "reference": len(references)} if found else part)
             references += found
 

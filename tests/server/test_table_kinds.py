@@ -127,7 +127,7 @@ def test_partitioned_tables_show_their_keys_and_their_first_constituents(client:
     assert caption(made) == "tt_p — PartitionedTable · 12 constituents × 2 key columns"  # noqa: RUF001
     assert values(made)[0] == {"K": "k0", "L": 0}
     assert [part.info.name for part in made.parts] == ["K=k0, L=0", "K=k1, L=1", "K=k2, L=2"]
-    assert [row["V"] for row in values(made.parts[1])] == [1, 13, 25, 37, 49, 61, 73, 85, 97]
+    assert [row["V"] for row in values(made.parts[1])] == [1, 13, 85, 97]
     shown = text(made)
     assert "K=k2, L=2 — 9 rows × 3 columns" in shown  # noqa: RUF001
     assert shown.splitlines()[-1] == "and 9 more constituents"

@@ -230,7 +230,8 @@ def check_numbers(columns: dict[str, list[Any]], rows: list[dict[str, Any]]) -> 
             shown = struct.unpack("f", struct.pack("f", shown))[0]
         assert same_number(value, shown), (value, row)
     for value, row in zip(columns["Decimal"], rows, strict=True):
-        assert (None if value is None else Decimal(value)) == (None if row["Decimal"] is None else Decimal(row["Decimal"]))
+        shown = row["Decimal"]
+        assert (value is None and shown is None) or Decimal(value).compare_total(Decimal(shown)) == 0, (value, shown)
     for value, row in zip(columns["Big"], rows, strict=True):
         assert (None if value is None else int(value)) == (None if row["Big"] is None else int(row["Big"]))
 
