@@ -11,9 +11,23 @@ from collections.abc import Callable
 from typing import Any
 
 from dh_kernel.model import TablePreview
-from dh_kernel.session import Cleared, CommSent, Displayed, ErrorShown, Event, Resulted, StreamText, TableShown
+from dh_kernel.session import (
+    Cleared,
+    CommSent,
+    Displayed,
+    ErrorShown,
+    Event,
+    GridAsked,
+    LiveUpdated,
+    Resulted,
+    SettingChanged,
+    StreamText,
+    TableShown,
+)
 
 from .backend import Backend
+from .grid import grid_bundle
+from .live import LiveOutputs
 from .runs import Run
 
 Send = Callable[..., None]
@@ -28,6 +42,7 @@ class Publisher:
 
     def __init__(self, backend: Backend, send: Send) -> None:
         self._backend, self._send = backend, send
+        self.live = LiveOutputs(lambda session, table: self._bundle(session.preview(table), table), send)
 
     def begin(self, session: Any, event: Event) -> Any:
         """Start what takes time, such as reading a table's rows; `publish` wants what this returns."""
@@ -35,7 +50,7 @@ class Publisher:
 
     async def bundle(self, session: Any, table: TableShown) -> dict[str, Any]:
         """A table's preview as a MIME bundle."""
-        return self._bundle(await self._backend.preview(session, table))
+        return self._bundle(await self._backend.preview(session, table), table)
 
     async def publish(self, run: Run, event: Event, begun: Any) -> None:
         """Publish one event."""
@@ -51,6 +66,10 @@ class Publisher:
             self._table(run, event, await begun)
         elif isinstance(event, Cleared):
             self._send(run, "clear_output", {"wait": event.wait})
+        elif isinstance(event, LiveUpdated):
+            await self.live.publish(run.session, run if event.flush else None, event)
+        elif isinstance(event, GridAsked):
+            self._grid(run, event)
         elif isinstance(event, CommSent):
             self._send(run, event.msg_type, event.content, event.metadata, event.buffers)
 
@@ -63,14 +82,40 @@ class Publisher:
     def _result(self, run: Run, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         self._send(run, "execute_result", {"data": data, "metadata": metadata, "execution_count": run.count})
 
-    def _bundle(self, preview: TablePreview) -> dict[str, Any]:
+    def _bundle(self, preview: TablePreview, table: TableShown) -> dict[str, Any]:
         from dh_kernel.render import RenderOptions, table_bundle  # with pyarrow: imported while the server starts
 
-        return table_bundle(preview, options=RenderOptions(rows=self._backend.settings.rows))
+        settings = self._backend.settings
+        rows, columns = table.how.rows or settings.rows, table.how.columns or settings.columns
+        return table_bundle(preview, options=RenderOptions(rows=rows, columns=columns))
 
     def _table(self, run: Run, event: TableShown, preview: TablePreview) -> None:
-        bundle = self._bundle(preview)
-        if event.result:
+        bundle, how = self._bundle(preview, event), event.how
+        if how.live:  # also of a result: JupyterLab updates what is displayed, and no execute_result
+            bundle = self.live.begin(run, event, bundle)
+        elif event.result:
             self._result(run, bundle, {})
-        else:
-            self._send(run, "display_data", {"data": bundle, "metadata": {}, "transient": {}})
+            return
+        transient = {} if how.display_id is None else {"display_id": how.display_id}
+        content = {"data": bundle, "metadata": {}, "transient": transient}
+        self._send(run, "update_display_data" if how.update else "display_data", content)
+
+    def _grid(self, run: Run, event: GridAsked) -> None:
+        settings = self._backend.settings
+        bundle = grid_bundle(
+            event.name,
+            run.session.endpoint,
+            launched=settings.endpoint is None,
+            browser_url=settings.browser_url,
+            height=event.height,
+        )
+        self._send(run, "display_data", {"data": bundle, "metadata": {}, "transient": {}})
+
+    def outside_cells(self, session: Any, event: Event) -> asyncio.Future[None] | None:
+        """Begin to deal with what waits for no cell: updates of live outputs, changed settings. None for all else."""
+        if isinstance(event, LiveUpdated) and not event.flush:
+            return asyncio.ensure_future(self.live.publish(session, None, event))
+        if isinstance(event, SettingChanged):
+            self._backend.change_setting(event.name, event.value)
+            return asyncio.ensure_future(asyncio.sleep(0))
+        return None
