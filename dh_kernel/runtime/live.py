@@ -7,8 +7,8 @@ One thread of the session owns all state; everybody else puts a message into its
 engine's threads and from a collection of garbage. An output's life: its listener waits for one change and is taken off with
 it, so that Python is called once per update and not in every cycle of the update graph; when the interval is over, and the
 kernel has acknowledged the former update, the listener is put back and then the table read, so that no change is missed. The
-rows are read here, with the engine's own Arrow writer, and travel inside the frame: no export, no call from the kernel, nothing
-to release.
+rows are read here, with the engine's own Arrow writer, and travel inside the frame: no export, no call from the kernel, and
+nothing to release.
 
 An output of a variable holds the table only by its listener, which goes when the variable's object goes; one of an unnamed
 table holds it until it ends. Each end is told by a last update, with the reason.
@@ -52,8 +52,8 @@ ENDS = {
 class LiveOutput:
     """One output that follows a table. Only the session's live thread changes it, once it has begun.
 
-    `table` is a wrapper of our own, or what stands for an unnamed table; `user_table` is the variable's, weakly. `under_way`: an
-    update, at first the table itself, has not been acknowledged.
+    `table` is a wrapper of our own, or what stands for an unnamed table; `user_table` is the variable's, weakly. `under_way`:
+    an update, at first the table itself, has not been acknowledged.
     """
 
     id: str
