@@ -21,6 +21,7 @@ from dh_kernel.session import LiveUpdate, LiveUpdated, TableShown
 from .runs import Run
 
 DATARESOURCE = "application/vnd.dataresource+json"
+_STYLE = "padding:0.2em 0.7em;font-size:0.95em;opacity:0.75"  # as the table's own last line
 _KEPT = 2000  # more than can be live at a time: those whose end is never told are forgotten, oldest first
 
 Send = Callable[..., None]
@@ -103,7 +104,7 @@ def marked(bundle: dict[str, Any], taken: float, ended: str | None) -> dict[str,
     if "text/plain" in bundle:
         made["text/plain"] = f"{bundle['text/plain']}\n{line}"
     if "text/html" in bundle:
-        made["text/html"] = f'{bundle["text/html"]}<div style="font-size: smaller">{html.escape(line)}</div>'
+        made["text/html"] = f'{bundle["text/html"]}<div style="{_STYLE}">{html.escape(line)}</div>'
     resource = bundle.get(DATARESOURCE)
     if isinstance(resource, dict):
         utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(taken))

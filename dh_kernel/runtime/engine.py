@@ -163,6 +163,12 @@ class Engine:
         listening.j_table.removeUpdateListener(listening.listener)
         listening.scope.release()
 
+    def wait_for_cycle(self, timeout_s: float) -> None:
+        """Wait until the update graph's running cycle, if there is one, has told all listeners; no longer than the timeout."""
+        lock = self.execution_context.update_graph.j_update_graph.sharedLock()
+        if lock.tryLock(int(timeout_s * 1000), self.jpy.get_type("java.util.concurrent.TimeUnit").MILLISECONDS):
+            lock.unlock()
+
     def arrow_messages(self, table: Any) -> list[bytes]:
         """A table's schema and rows as messages of Arrow's stream format, as one consistent snapshot; as Flight sends them."""
         writer = self.jpy.get_type("io.deephaven.extensions.barrage.util.TableToArrowConverter")(table.j_table)

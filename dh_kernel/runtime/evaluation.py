@@ -93,7 +93,10 @@ class Evaluator:
         gone = [value for name, value in before.items() if names.get(name) is not value]
         new = [value for name, value in names.items() if before.get(name) is not value]
         if worth_telling(gone) or worth_telling(new):
-            self._scope_observer.changed(value for value in gone if self._tables.is_refreshing(value))
+            replaced = [value for value in gone if self._tables.is_refreshing(value)]
+            if self._outputs.live is not None:
+                self._outputs.live.released(value for value in replaced if self._outputs.name_of(value) is None)
+            self._scope_observer.changed(replaced)
 
     def _show_assigned(self, cell: Cell, shown: _Shown, result: object = None) -> None:
         """The tables that the cell has assigned and that have not been shown yet."""

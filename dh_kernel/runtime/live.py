@@ -80,6 +80,10 @@ class LiveOutput:
         """The variable's name, or what else to call it."""
         return self.name or "(unnamed)"
 
+    def shows(self, value: object) -> bool:
+        """Whether it shows this table, as that of a variable."""
+        return self.user_table is not None and value is not None and self.user_table() is value
+
 
 Send = Callable[[dict[str, Any], list[bytes]], None]
 
@@ -159,6 +163,12 @@ class LiveOutputs:
         if self._thread is not None:
             self._inbox.put(lambda: self._end_all(lambda output: output.cell is cell, None))
 
+    def released(self, values: Iterable[object]) -> None:
+        """No variable holds these tables any more. Their objects may live on for long: Java's view of the console has them."""
+        gone = [weakref.ref(value) for value in values] if self._thread is not None else []
+        if gone:
+            self._inbox.put(lambda: self._end_all(lambda output: any(output.shows(each()) for each in gone), "released"))
+
     def replaced(self, display_id: str) -> None:
         """Something else is shown in the place of an output."""
         if self._thread is not None:
@@ -194,7 +204,7 @@ class LiveOutputs:
         if self._thread is None:
             return
         flush = _Flush(cell.id)
-        self._inbox.put(lambda: self._flushes.append(flush))
+        self._inbox.put(lambda: self._begin_flush(flush))
         flush.wait()
 
     # --- from the kernel, on a gRPC thread
@@ -236,23 +246,25 @@ class LiveOutputs:
     def _run(self) -> None:
         while True:
             try:
-                message = self._inbox.get(timeout=self._until_next())
-                while message is not None:
-                    message()
-                    message = self._inbox.get_nowait()
-                break
-            except queue.Empty:
-                pass
-            except Exception:  # a thread's edge
-                traceback.print_exc()
-            try:
+                if not self._take_messages():
+                    break
                 self._step()
-            except Exception:
+            except Exception:  # a thread's edge
                 traceback.print_exc()
         for output in list(self._outputs.values()):
             self._drop(output)
         for flush in self._flushes:
             flush.done.set()
+
+    def _take_messages(self) -> bool:
+        """Wait for a message or for what is due, and take all messages that are there. False: that was the last one."""
+        with contextlib.suppress(queue.Empty):
+            message = self._inbox.get(timeout=self._until_next())
+            while message is not None:
+                message()
+                message = self._inbox.get_nowait()
+            return False
+        return True
 
     def _until_next(self) -> float | None:
         """Seconds until something is due; None where only a message can make it so."""
@@ -276,6 +288,10 @@ class LiveOutputs:
             if now >= flush.deadline or not any(flush.wants(output) for output in self._outputs.values()):
                 self._flushes.remove(flush)
                 flush.done.set()
+
+    def _begin_flush(self, flush: _Flush) -> None:
+        self._flushes.append(flush)
+        self._engine.wait_for_cycle(FLUSH_WITHIN_S / 2)  # what the cell has seen of a table has then been told to its listener
 
     def _is_late(self, output: LiveOutput) -> bool:
         return any(flush.wants(output) for flush in self._flushes)

@@ -106,6 +106,8 @@ class Outputs:
         header = {"kind": "display", "cell": cell.id, "data": data, "metadata": metadata, "update": update}
         if display_id is not None:
             header["display_id"] = display_id
+            if self.live is not None:
+                self.live.replaced(display_id)
         self.queue(cell, header)
 
     def show(self, value: object, *, display_id: str | None = None, update: bool = False, how: Shown = PLAIN) -> None:
