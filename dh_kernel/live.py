@@ -65,12 +65,12 @@ class LiveOutputs:
         Args:
             run: in whose name; None: in that of each output's own.
         """
-        names = []
-        for update in event.updates:
-            self._publish_one(session, run, update)
-            names.append(update.display_id)
-            await asyncio.sleep(0)
-        session.send("live_shown", outputs=names)
+        try:
+            for update in event.updates:
+                self._publish_one(session, run, update)
+                await asyncio.sleep(0)
+        finally:
+            session.send("live_shown", outputs=[update.display_id for update in event.updates])
 
     def _publish_one(self, session: Any, run: Run | None, update: LiveUpdate) -> None:
         former = self._shown.pop(update.display_id, None)

@@ -147,6 +147,15 @@ class Engine:
             raise
         return Listening(j_table, listener, scope)
 
+    def cycle_s(self) -> float:
+        """The least time between two cycles of the update graph; 0 where it is of a kind that does not tell."""
+        try:
+            graph_class = self.jpy.get_type("io.deephaven.engine.updategraph.impl.PeriodicUpdateGraph")
+            graph = self.jpy.cast(self.execution_context.update_graph.j_update_graph, graph_class)
+            return float(graph.getTargetCycleDurationMillis()) / 1000.0
+        except Exception:
+            return 0.0
+
     @staticmethod
     def stop_listening(listening: Listening) -> None:
         """Take a listener off its table for a while."""

@@ -108,7 +108,7 @@ class Evaluator:
                 continue
             if shown.count < preferences.max_tables:
                 shown.count += 1
-                self._outputs.table(cell, table, name, Shown(rows=shown.rows))
+                self._outputs.table(cell, table, name, Shown(assigned=True, rows=shown.rows))
             else:
                 shown.left_out.append(name)
 

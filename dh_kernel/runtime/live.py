@@ -4,14 +4,15 @@ Neighbours: `outputs` (begins them), `tables` (describes), `engine` (listens, re
 new cells say). Refuses to render, and to know how frames travel.
 
 One thread of the session owns all state; everybody else puts a message into its inbox, a `SimpleQueue`, which is safe from the
-engine's threads and from a collection of garbage. An output's life: its listener waits for one change and is taken off with
-it, so that Python is called once per update and not in every cycle of the update graph; when the interval is over, and the
-kernel has acknowledged the former update, the listener is put back and then the table read, so that no change is missed. The
-rows are read here, with the engine's own Arrow writer, and travel inside the frame: no export, no call from the kernel, and
-nothing to release.
+engine's threads and from a collection of garbage. An output's life: its listener waits for a change; where the update graph's
+cycles are shorter than the interval it is then taken off, so that Python is called once per update and not in every cycle.
+When the interval is over, and the kernel has acknowledged the former update, the listener is put back and then the table read,
+so that no change is missed. The rows are read here, with the engine's own Arrow writer, and travel inside the frame: no
+export, no call from the kernel, and nothing to release.
 
-An output of a variable holds the table only by its listener, which goes when the variable's object goes; one of an unnamed
-table holds it until it ends. Each end is told by a last update, with the reason.
+The output of a table that a cell assigned holds it only by its listener, which goes when the variable's object goes; what was
+displayed is held until the output ends, which is also when the variable that had it gets another value. Each end is told by a
+last update, with the reason.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _LOOK_S = 0.05  # how long a cell's wait may last before Python gets a chance to
 _FRAME_BYTES = 512 << 10
 _BYTES_PER_S = 1 << 20  # an output whose update is larger than this waits longer for its next
 
+_FAILED_UNHEARD = "the table has failed; the reason is in the server's log"
 ENDS = {
     "again": "the cell ran again",
     "replaced": "another output took its place",
@@ -117,6 +119,7 @@ class LiveOutputs:
         rows: int,
         columns: int,
         *,
+        hold: bool,
         display_id: str | None = None,
     ) -> str | None:
         """Let an output follow a table, before it is described for the first time; the output's name.
@@ -124,7 +127,8 @@ class LiveOutputs:
         None where it cannot: then the output is as that of a static table. Takes a fraction of a millisecond.
 
         Args:
-            value: the variable's object, whose end ends the output; it is held where `name` is None.
+            value: the variable's object: once no variable has it any more, the output ends; where `name` is None it has none.
+            hold: keep the table alive till then. A loop that displays one after the other may be the only one to have them.
         """
         if self._closed or not self._preferences.live_outputs or not self._preferences.live_time_s:
             return None
@@ -135,7 +139,9 @@ class LiveOutputs:
         if name is not None:
             with contextlib.suppress(TypeError):  # Java's objects cannot be referred to weakly
                 gone = weakref.ref(value, lambda _: inbox.put(lambda: self._end(output, "released")))
-                output.user_table, output.table = gone, type(table)(table.j_table)
+                output.user_table = gone
+                if not hold:
+                    output.table = type(table)(table.j_table)
         changed = self._changed
 
         def on_change() -> None:
@@ -309,7 +315,8 @@ class LiveOutputs:
             self._end(next(iter(self._outputs.values())), "many")
 
     def _changed(self, output: LiveOutput) -> None:
-        if output.armed and output.listening is not None:
+        quick = self._engine.cycle_s() < 0.9 * self._preferences.live_interval_s
+        if quick and output.armed and output.listening is not None:
             self._engine.stop_listening(output.listening)
             output.armed = False
         output.dirty = True
@@ -377,15 +384,14 @@ class LiveOutputs:
 
     def _arm(self, output: LiveOutput) -> None:
         """Listen again, before the table is read."""
+        output.told = False
         if output.armed:
             return
-        output.told = False
         try:
             self._engine.listen_again(output.listening)
             output.armed = True
-        except Exception as error:  # it has failed meanwhile
-            text = str(error)
-            self._inbox.put(lambda: self._failed(output, text))
+        except Exception:  # the engine lets nobody listen to a table that has failed, and does not keep the reason
+            self._inbox.put(lambda: self._failed(output, _FAILED_UNHEARD))
 
     def _read(self, output: LiveOutput) -> tuple[dict[str, Any], list[list[bytes]]]:
         """The table's description, and of each head the Arrow messages."""

@@ -38,9 +38,13 @@ class StdinNotImplementedError(NotImplementedError):
 
 @dataclass(frozen=True)
 class Shown:
-    """How a table is to be shown: None and 0 mean as the preferences say. `only` are the columns that are wanted."""
+    """How a table is to be shown: None and 0 mean as the preferences say. `only` are the columns that are wanted.
+
+    `assigned`: by itself, since a cell assigned it.
+    """
 
     result: bool = False
+    assigned: bool = False
     rows: int = 0
     columns: int = 0
     only: tuple[str, ...] = ()
@@ -142,7 +146,8 @@ class Outputs:
             self.live.replaced(how.display_id)
         live_id = None
         if self.live is not None and self._wants_live(table, how):
-            live_id = self.live.begin(cell, value, table, name, rows, columns, display_id=how.display_id)
+            hold = not how.assigned
+            live_id = self.live.begin(cell, value, table, name, rows, columns, hold=hold, display_id=how.display_id)
         description, references = self.tables.describe(table, name, rows)
         header = {"kind": "table", "cell": cell.id, "result": how.result, "text": text_of(value)[:1000], **description}
         header |= {"rows_wanted": rows, "columns_wanted": columns, "update": how.update, "live": live_id is not None}

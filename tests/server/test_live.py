@@ -212,6 +212,25 @@ def test_it_ends_when_its_table_fails(client: Client) -> None:
     assert client.value("1 + 1") == "2"
 
 
+def test_a_quick_table_fails_between_two_updates(client: Client) -> None:
+    """The listener is off then; the end is noticed all the same."""
+    client.ok("%dh set live_interval_s 2")
+    table = table_of(client.ok("lt_quick = time_table('PT0.01s').update('Y = ii < 60 ? 1 : (int) `a`.charAt((int) ii)')"))
+    last = client.wait_for_update(table, ended)
+    assert last.ended == "the table has failed"
+    assert client.session.preview(last.table).problem
+
+
+def test_tables_that_a_loop_displays_are_live_all(client: Client) -> None:
+    """Nothing but the outputs has the first ones; they are let go when the outputs end."""
+    run = client.ok("for lt_loop in (time_table('PT0.05s') for _ in range(3)): display(lt_loop)", show_tables=False)
+    for table in run.tables:
+        assert client.wait_for_update(table).ended is None
+    client.ok("lt_loop = None")
+    assert client.wait_for_update(run.tables[2], ended).ended == "the variable no longer holds the table"
+    assert client.ok("%dh live").displays[0].data["text/plain"].count("lt_loop") == 2
+
+
 def test_it_ends_after_its_time(client: Client) -> None:
     client.ok("%dh set live_time_s 0.5")
     table = table_of(client.ok("lt_time = grown(1)"))
