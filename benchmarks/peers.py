@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS, IPYKERNEL, EMBEDDED, PYDEEPHAVEN = "ours", "ipykernel", "embedded", "pydeephaven"
 PYDEEPHAVEN_WHOLE = "pydeephaven, whole"
 IPYKERNEL_SUBSHELL = "ipykernel, subshell"
+OURS_STATIC = "ours, static"
 
 TELL_JAVA = """\
 import jpy as _jpy

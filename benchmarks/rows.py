@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from clients import BenchmarkError, CellRun
 from interactive import comm_round_trip, completion, inspection, interrupts
+from live import live_outputs, live_table
 from machine import peak_mb, reset_peak, rss_mb
 from peers import (
     EMBEDDED,
@@ -187,6 +188,8 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "inspection": inspection,
     "interrupts": interrupts,
     "comm-round-trip": comm_round_trip,
+    "live-table": live_table,
+    "live-outputs": live_outputs,
 }
 
 

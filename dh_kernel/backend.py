@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, SettingsError
@@ -115,6 +116,10 @@ class Backend:
         """Let the server forget a table that nobody reads."""
         if not self._closing:
             self._pool.submit(session.release, table)
+
+    def change_setting(self, name: str, value: object) -> None:
+        """A cell has changed how tables show: remembered for the next session."""
+        self.settings = replace(self.settings, **{name: value})  # type: ignore[arg-type]
 
     def note_log(self, text: str) -> None:
         """Keep what the server's process wrote, to tell it should the process end."""
@@ -227,7 +232,9 @@ class Backend:
         opened: list[Session] = []
         session = Session.open(
             endpoint,
-            SessionOptions(launched=process is not None, interrupt_grace_s=settings.interrupt_grace_s),
+            SessionOptions(
+                launched=process is not None, interrupt_grace_s=settings.interrupt_grace_s, tables=settings.for_tables()
+            ),
             lambda event, size: self._call(self._listener.on_event, session_of(opened), event, size),
             lambda error: self._call(self._on_lost, session_of(opened), error),
             opened.append,

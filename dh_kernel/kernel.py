@@ -233,8 +233,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             "user_expressions": user_expressions,
             "allow_stdin": allow_stdin,
             "cell_meta": json_clean(parent.get("metadata", {})),
-            "show_tables": self.backend.settings.show_tables and store_history,  # a cell without is a front end's own
-            "rows": self.backend.settings.rows,
+            "show_tables": store_history,  # a cell without is a front end's own
         }
         if store_history and self.history is not None:
             self.history.store(run.count, _without_surrogates(without_secrets(code)))
@@ -280,6 +279,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._runs.end(run)
             if self.backend.current is not former:
                 self._died_idle = None
+                if self._publisher is not None:
+                    self._publisher.live.end_all("another server runs the cells", former)
                 self._end_runs(former, SessionLostError(f"Another cell has changed the server. {_GONE}"))
 
     async def _wait_for_session(self, run: Run) -> Any:
@@ -378,6 +379,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             return
         if isinstance(event, StreamText) and event.log:
             self.backend.note_log(event.text)
+        dealing = self._publisher.outside_cells(session, event)
+        if dealing is not None:
+            dealing.add_done_callback(lambda _: session.consumed(size))
+            return
         run = self._runs.get(event.cell)
         if run is None or run.cut_off:
             session.consumed(size)
@@ -400,6 +405,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def on_gone(self, session: Any, error: DhKernelError) -> None:
         """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session."""
+        if self._publisher is not None:
+            self._publisher.live.end_all("the server or its session has ended", session)
         if not self._end_runs(session, type(error)(f"{error}\n{_GONE}")):
             self._died_idle = f"{error}\n{_GONE}"
         for question in self._questions.values():
@@ -519,12 +526,17 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """End the session, and the server if it was launched; on the control thread."""
         if self.backend is not None:
             loop = self.io_loop.asyncio_loop
-            closing = asyncio.run_coroutine_threadsafe(self.backend.close(), loop)
+            closing = asyncio.run_coroutine_threadsafe(self._end(self.backend), loop)
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(asyncio.wrap_future(closing), 10.0)
         if self.history is not None and threading.current_thread() is threading.main_thread():
             self.history.close()
         return {"status": "ok", "restart": restart}
+
+    async def _end(self, backend: Backend) -> None:
+        if self._publisher is not None:
+            self._publisher.live.end_all("the kernel has ended")
+        await backend.close()
 
 
 def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, Any]) -> None:

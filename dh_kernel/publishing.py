@@ -15,10 +15,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from dh_kernel.model import TablePreview
-from dh_kernel.session import Cleared, CommSent, Displayed, ErrorShown, Event, Resulted, StreamText, TableShown
+from dh_kernel.session import (
+    Cleared,
+    CommSent,
+    Displayed,
+    ErrorShown,
+    Event,
+    GridAsked,
+    LiveUpdated,
+    Resulted,
+    SettingChanged,
+    StreamText,
+    TableShown,
+)
 
 from .backend import Backend
 from .budget import TableBudget
+from .grid import grid_bundle
+from .live import LiveOutputs
 from .runs import Run
 
 Send = Callable[..., None]
@@ -46,6 +60,7 @@ class Publisher:
         self._backend, self._send = backend, send
         self._budgets: weakref.WeakKeyDictionary[Run, TableBudget] = weakref.WeakKeyDictionary()
         self._reading = 0
+        self.live = LiveOutputs(lambda session, table: self._bundle(session.preview(table), table), send)
 
     def begin(self, session: Any, event: Event) -> Any:
         """Start what takes time, such as reading a table's rows; `publish` wants what this returns."""
@@ -63,7 +78,7 @@ class Publisher:
 
     async def bundle(self, session: Any, table: TableShown) -> dict[str, Any]:
         """A table's preview as a MIME bundle."""
-        return self._bundle(await self._backend.preview(session, table))
+        return self._bundle(await self._backend.preview(session, table), table)
 
     async def publish(self, run: Run, event: Event, begun: Any) -> None:
         """Publish one event."""
@@ -79,6 +94,10 @@ class Publisher:
             await self._table(run, event, begun)
         elif isinstance(event, Cleared):
             self._send(run, "clear_output", {"wait": event.wait})
+        elif isinstance(event, LiveUpdated):
+            await self.live.publish(run.session, run if event.flush else None, event)
+        elif isinstance(event, GridAsked):
+            self._grid(run, event)
         elif isinstance(event, CommSent):
             self._send(run, event.msg_type, event.content, event.metadata, event.buffers)
 
@@ -91,11 +110,12 @@ class Publisher:
     def _result(self, run: Run, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         self._send(run, "execute_result", {"data": data, "metadata": metadata, "execution_count": run.count})
 
-    def _bundle(self, preview: TablePreview) -> dict[str, Any]:
+    def _bundle(self, preview: TablePreview, table: TableShown) -> dict[str, Any]:
         from dh_kernel.render import RenderOptions, table_bundle  # with pyarrow: imported while the server starts
 
         settings = self._backend.settings
-        options = RenderOptions(rows=settings.rows, time_zone=settings.time_zone, width=_terminal_width())
+        rows, columns = table.how.rows or settings.rows, table.how.columns or settings.columns
+        options = RenderOptions(rows=rows, columns=columns, time_zone=settings.time_zone, width=_terminal_width())
         return table_bundle(preview, options=options)
 
     # --- tables
@@ -117,28 +137,34 @@ class Publisher:
             if not reading.preview.done():
                 self._later(run, event, reading, budget)
                 return
-        bundle = budget.fitted(self._bundle(await reading.preview))
+        bundle = budget.fitted(self._bundle(await reading.preview, event))
         if bundle is None:
             budget.leave_out(event.info.name)
-        elif event.result:
+        elif event.result and not event.how.live:  # front ends update what is displayed, and no result
             self._result(run, bundle, {})
         else:
-            self._send(run, "display_data", {"data": bundle, "metadata": {}, "transient": {}})
+            self._show(run, event, bundle, event.how.display_id, update=event.how.update)
+
+    def _show(self, run: Run, event: TableShown, bundle: dict[str, Any], display_id: str | None, *, update: bool) -> None:
+        if event.how.live:
+            bundle = self.live.begin(run, event, bundle)
+        transient = {} if display_id is None else {"display_id": display_id}
+        content = {"data": bundle, "metadata": {}, "transient": transient}
+        self._send(run, "update_display_data" if update else "display_data", content)
 
     def _later(self, run: Run, event: TableShown, reading: _Reading, budget: TableBudget) -> None:
         """Show a table's columns, and its rows when they come. Also of a result: front ends update only what is displayed."""
-        transient = {"display_id": uuid.uuid4().hex}
-
-        def show(kind: str, preview: TablePreview) -> None:
-            bundle = budget.fitted(self._bundle(preview))
-            if bundle is not None:
-                self._send(run, kind, {"data": bundle, "metadata": {}, "transient": transient})
-
-        show("display_data", TablePreview(event.info, None, excerpt=event.excerpt, pending=True))
+        display_id = event.how.display_id or uuid.uuid4().hex
+        columns = budget.fitted(self._bundle(TablePreview(event.info, None, excerpt=event.excerpt, pending=True), event))
+        if columns is not None:
+            content = {"data": columns, "metadata": {}, "transient": {"display_id": display_id}}
+            self._send(run, "update_display_data" if event.how.update else "display_data", content)
 
         def show_rows(read: asyncio.Future[TablePreview]) -> None:
             if not read.cancelled() and read.exception() is None:
-                show("update_display_data", read.result())
+                bundle = budget.fitted(self._bundle(read.result(), event))
+                if bundle is not None:
+                    self._show(run, event, bundle, display_id, update=True)
 
         reading.preview.add_done_callback(show_rows)
 
@@ -148,6 +174,26 @@ class Publisher:
         line = budget.last_line() if budget is not None else None
         if line is not None:
             self._send(run, "display_data", {"data": {"text/plain": line}, "metadata": {}, "transient": {}})
+
+    def _grid(self, run: Run, event: GridAsked) -> None:
+        settings = self._backend.settings
+        bundle = grid_bundle(
+            event.name,
+            run.session.endpoint,
+            launched=settings.endpoint is None,
+            browser_url=settings.browser_url,
+            height=event.height,
+        )
+        self._send(run, "display_data", {"data": bundle, "metadata": {}, "transient": {}})
+
+    def outside_cells(self, session: Any, event: Event) -> asyncio.Future[None] | None:
+        """Begin to deal with what waits for no cell: updates of live outputs, changed settings. None for all else."""
+        if isinstance(event, LiveUpdated) and not event.flush:
+            return asyncio.ensure_future(self.live.publish(session, None, event))
+        if isinstance(event, SettingChanged):
+            self._backend.change_setting(event.name, event.value)
+            return asyncio.ensure_future(asyncio.sleep(0))
+        return None
 
 
 def _terminal_width() -> int:

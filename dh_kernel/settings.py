@@ -70,8 +70,19 @@ class KernelSettings(Configurable):
         " and kept in the user's cache folder.",
     ).tag(config=True)
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
+    max_tables = Int(20, help="How many of them a cell shows at most; a line tells of the rest.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
     time_zone = Unicode("UTC", help="Time zone in which instants show: 'Europe/Berlin'.").tag(config=True)
+    columns = Int(20, help="Columns of a table's preview.").tag(config=True)
+    live = Bool(True, help="Outputs of refreshing tables follow their tables.").tag(config=True)
+    live_interval_s = Float(1.0, help="Least seconds between two updates of a live output.").tag(config=True)
+    live_time_s = Float(1800.0, help="Seconds that an output follows its table; what is shown last stays.").tag(config=True)
+    live_outputs = Int(20, help="How many outputs follow their tables at a time, the latest ones.").tag(config=True)
+    browser_url = Unicode(
+        "",
+        help="Where a browser reaches the server's own pages, for %dh grid: 'https://dh.example.org', an origin without a"
+        " path. Default: http:// with the server's host and port.",
+    ).tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
@@ -88,12 +99,22 @@ VARIABLES: Mapping[str, str] = {
     "start_timeout_s": "DH_KERNEL_START_TIMEOUT",
     "class_archive": "DH_KERNEL_CLASS_ARCHIVE",
     "show_tables": "DH_KERNEL_SHOW_TABLES",
+    "max_tables": "DH_KERNEL_MAX_TABLES",
     "rows": "DH_KERNEL_ROWS",
     "time_zone": "DH_KERNEL_TIME_ZONE",
+    "columns": "DH_KERNEL_COLUMNS",
+    "live": "DH_KERNEL_LIVE",
+    "live_interval_s": "DH_KERNEL_LIVE_INTERVAL",
+    "live_time_s": "DH_KERNEL_LIVE_TIME",
+    "live_outputs": "DH_KERNEL_LIVE_OUTPUTS",
+    "browser_url": "DH_KERNEL_BROWSER_URL",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
     "debug": "DH_KERNEL_DEBUG",
 }
 """The environment variable of each trait of `KernelSettings`."""
+
+TABLE_SETTINGS = ("show_tables", "max_tables", "rows", "columns", "live", "live_interval_s", "live_time_s", "live_outputs")
+"""What a cell may change by `%dh set`."""
 
 # Variables of scripts/ in this checkout: a kernel that a test or `scripts/quickstart` starts inherits them.
 _VARIABLES_OF_SCRIPTS = frozenset({"DH_KERNEL_VENV", "DH_KERNEL_VANILLA_PYTHON"})
@@ -115,11 +136,22 @@ class Settings:
     start_timeout_s: float = 120.0
     class_archive: bool = True
     show_tables: bool = True
+    max_tables: int = 20
     rows: int = 10
     time_zone: str = "UTC"
+    columns: int = 20
+    live: bool = True
+    live_interval_s: float = 1.0
+    live_time_s: float = 1800.0
+    live_outputs: int = 20
+    browser_url: str = ""
     interrupt_grace_s: float = 1.0
     debug: bool = False
     warnings: tuple[str, ...] = ()
+
+    def for_tables(self) -> dict[str, Any]:
+        """How tables show, for the server's end of a session: its `Preferences`, which have the same names."""
+        return {name: getattr(self, name) for name in TABLE_SETTINGS}
 
 
 def load_settings(
@@ -294,8 +326,15 @@ class _Checker:
             start_timeout_s=self._checked("start_timeout_s", _number(1, 3600), default.start_timeout_s),
             class_archive=self._checked("class_archive", bool, default.class_archive),
             show_tables=self._checked("show_tables", bool, default.show_tables),
+            max_tables=self._checked("max_tables", _number(0, 10_000), default.max_tables),
             rows=self._checked("rows", _number(1, 10_000), default.rows),
             time_zone=self._checked("time_zone", _zone, default.time_zone),
+            columns=self._checked("columns", _number(1, 10_000), default.columns),
+            live=self._checked("live", bool, default.live),
+            live_interval_s=self._checked("live_interval_s", _number(0.1, 3600), default.live_interval_s),
+            live_time_s=self._checked("live_time_s", _number(0, 7 * 86_400), default.live_time_s),
+            live_outputs=self._checked("live_outputs", _number(0, 1000), default.live_outputs),
+            browser_url=self._checked("browser_url", origin, default.browser_url),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._warnings),
@@ -361,7 +400,7 @@ def read_key(name: str, warnings: list[str]) -> str:
     return key
 
 
-def _number(least: int, most: int) -> Callable[[Any], Any]:
+def _number(least: float, most: float) -> Callable[[Any], Any]:
     def check(value: float) -> float:
         if not least <= value <= most:  # also refuses NaN
             raise SettingsError(f"{value} is not between {least} and {most}.")
@@ -399,6 +438,21 @@ def host_and_port(text: str) -> tuple[str, int]:
         raise SettingsError(f"{address!r} has no port that can be told from it: write an IPv6 address as [::1]:10000.")
     host = address.partition(":")[0] if not address.startswith("[") else address
     raise SettingsError(f"{address!r} is not a host and a port: write {host or 'localhost'}:10000, with the server's port.")
+
+
+def origin(text: str) -> str:
+    """Scheme, host and port of an address that a browser uses.
+
+    Raises:
+        SettingsError: it is no such address, or has a path: Deephaven's pages want to be at the root of their origin.
+    """
+    match = re.fullmatch(r"(https?://[^\s/?#@]+)/?", text.strip())
+    if match is None:
+        raise SettingsError(
+            "write an origin, https://dh.example.org or http://localhost:10000, without a path and without a key: behind a"
+            " path (https://example.org/dh) Deephaven's own pages do not work."
+        )
+    return match[1]
 
 
 def full_auth_type(name: str) -> str:

@@ -21,7 +21,17 @@ from pydeephaven import Session as DeephavenSession
 
 from dh_kernel.errors import SessionLostError
 from dh_kernel.model import Endpoint, TablePreview
-from dh_kernel.session.events import Answered, CellDone, Displayed, Event, Resulted, StreamText, TableShown
+from dh_kernel.session.events import (
+    Answered,
+    CellDone,
+    Displayed,
+    Event,
+    LiveUpdate,
+    LiveUpdated,
+    Resulted,
+    StreamText,
+    TableShown,
+)
 from dh_kernel.session.session import Session, SessionOptions
 
 TIMEOUT_S = 60.0
@@ -74,7 +84,11 @@ class Run:
 class Client:
     """One open session. `hold` keeps events unconsumed, as a kernel does whose front end is slow."""
 
-    def __init__(self, endpoint: Endpoint, *, launched: bool = False, linger_s: float = 60.0) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, launched: bool = False, linger_s: float = 60.0, tables: dict[str, Any] | None = None
+    ) -> None:
+        self.shows_live = True
+        """Whether updates of live outputs are acknowledged, as the kernel does once it has published them."""
         self.lost: list[SessionLostError] = []
         self.answers: dict[str, dict[str, Any]] = {}
         self.received_bytes = 0
@@ -83,7 +97,9 @@ class Client:
         self._numbers = itertools.count(1)
         self._held: list[int] | None = None
         self._made: Session | None = None
-        self.session = Session.open(endpoint, SessionOptions(launched, linger_s), self._on_event, self._on_lost, self._on_made)
+        self.session = Session.open(
+            endpoint, SessionOptions(launched, linger_s, tables=tables or {}), self._on_event, self._on_lost, self._on_made
+        )
         self.wait(lambda: self.session.info is not None, "the runtime's first word")
 
     def _on_made(self, session: Session) -> None:
@@ -106,6 +122,27 @@ class Client:
             self._news.notify_all()
         if held is None:
             self._made.consumed(size)
+        if self.shows_live:
+            self.show_live(event)
+
+    def show_live(self, event: Event) -> None:
+        """Acknowledge what an event says of live outputs."""
+        assert self._made is not None
+        if isinstance(event, TableShown) and event.how.live:
+            self._made.send("live_shown", outputs=[event.how.display_id])
+        elif isinstance(event, LiveUpdated):
+            self._made.send("live_shown", outputs=[update.display_id for update in event.updates])
+
+    def updates(self, table: TableShown) -> list[LiveUpdate]:
+        """The updates of a table's output that have arrived."""
+        with self._news:
+            events = [event for run in self._runs.values() for event in run.events if isinstance(event, LiveUpdated)]
+        return [update for event in events for update in event.updates if update.display_id == table.how.display_id]
+
+    def wait_for_update(self, table: TableShown, which: Callable[[LiveUpdate], bool] = lambda update: True) -> LiveUpdate:
+        """Wait for an update of a table's output."""
+        self.wait(lambda: any(map(which, self.updates(table))), f"an update of {table.info.name}")
+        return next(filter(which, self.updates(table)))
 
     def _on_lost(self, error: SessionLostError) -> None:
         with self._news:
@@ -309,6 +346,6 @@ class Kind:
         """Whether it belongs to its kernel."""
         return self.name == "launched"
 
-    def open(self, *, linger_s: float = 60.0) -> Client:
+    def open(self, *, linger_s: float = 60.0, tables: dict[str, Any] | None = None) -> Client:
         """A session of its own; the caller closes it."""
-        return Client(self.endpoint, launched=self.launched, linger_s=linger_s)
+        return Client(self.endpoint, launched=self.launched, linger_s=linger_s, tables=tables)

@@ -50,6 +50,10 @@ class Cell:
         self.abandoned = self.over = False
         self.suspends = False  # whether it may await something
         self.is_comm: bool = message.get("kind") == "comm"
+        self.headless = not self.allow_stdin and "cellId" not in self.cell_meta
+        """Whether a program runs the notebook: nobody looks before the run is over."""
+        self.place: str | None = self.cell_meta.get("cellId") or (None if self.headless else message.get("code"))
+        """The same for all runs of one cell of a notebook; by its code where the front end does not tell."""
         self.zone: StrikeZone | None = None
         self._text, self._wait_for_room, self._before_text = text, wait_for_room, before_text
         self._on_compiled = on_compiled

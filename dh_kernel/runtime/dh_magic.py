@@ -14,6 +14,7 @@ from typing import Any
 
 from . import front
 from .dh_line import HELP, OF_KERNEL, DhUsageError, words_of
+from .dh_show import SHOWING, show
 from .server_state import server_lines
 
 _OTHER_KINDS = ("PartitionedTable", "TreeTable", "RollupTable")
@@ -64,8 +65,10 @@ def run(line: str) -> None:
         print(HELP, end="")
         return
     about = _about()
-    if words == ["tables"]:
-        _show_table(("name", "kind", "rows", "columns", "refreshing"), about.table_rows(), empty="There are no tables.")
+    if words and words[0] in SHOWING:
+        show(words)
+    elif words == ["tables"]:
+        show_table(("name", "kind", "rows", "columns", "refreshing"), about.table_rows(), empty="There are no tables.")
     else:
         _show_pairs(about.lines())
 
@@ -126,7 +129,7 @@ def _show_pairs(pairs: list[tuple[str, str]]) -> None:
     front.publish({"text/plain": text, "text/html": f"<table>{rows}</table>"}, {}, None, False)
 
 
-def _show_table(header: tuple[str, ...], rows: list[Any], *, empty: str) -> None:
+def show_table(header: tuple[str, ...], rows: list[Any], *, empty: str) -> None:
     if not rows:
         print(empty)
         return

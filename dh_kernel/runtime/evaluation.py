@@ -14,10 +14,12 @@ from .cells import Cell, Outcome
 from .dh_magic import console_cell, exclusively
 from .display import forget_figure, open_figures
 from .engine import Engine
-from .interpreter import Evaluation, Interpreter
-from .outputs import Outputs
+from .interpreter import Evaluation, Interpreter, ends_quietly
+from .outputs import Outputs, Shown
 from .scope import ScopeObserver, worth_telling
 from .tracebacks import format_error, safe_text
+
+_MOST_NAMED = 10
 
 
 class Evaluator:
@@ -54,7 +56,7 @@ class Evaluator:
         if cell.lane is None:
             self._outputs.last_cell = cell
         before = dict(self._namespace)
-        shown = _Shown(before, message["show_tables"] and not cell.silent, message["rows"])
+        shown = self._to_show(cell, message, before)
         console_code = console_cell(message["code"])
         with exclusively() if console_code is not None else contextlib.nullcontext():
             evaluation = await self.interpreter.run(
@@ -67,15 +69,23 @@ class Evaluator:
         if evaluation.error is None:
             try:
                 self._show_assigned(cell, shown)
+                self._tell_left_out(cell, shown)
                 self._show_figures(cell)
                 expressions = self.interpreter.expressions(message["user_expressions"])
             except Exception as error:
                 evaluation.error, evaluation.exception = self.interpreter.describe(error), error
         self._outputs.drain()
         self._note_changes(before)
+        if cell.headless and not cell.silent and self._outputs.live is not None:
+            self._outputs.live.flush(cell)  # the program may end the kernel next, and looks at nothing behind a cell's reply
         if evaluation.error is not None:
             return {"status": "error", **self._as_interrupt(cell, evaluation), "payload": evaluation.payload}
         return {"status": "ok", "user_expressions": expressions, "payload": evaluation.payload}
+
+    def _to_show(self, cell: Cell, message: dict[str, Any], before: dict[str, Any]) -> _Shown:
+        """What the cell is to show of its tables. A `;` at its end hushes them, as it hushes a result."""
+        wanted = message["show_tables"] and not cell.silent and not ends_quietly(message["code"])
+        return _Shown(before, wanted, message.get("rows") or 0)
 
     def _note_changes(self, before: dict[str, Any]) -> None:
         """Let other clients see the tables and other objects that the cell bound or replaced."""
@@ -83,15 +93,33 @@ class Evaluator:
         gone = [value for name, value in before.items() if names.get(name) is not value]
         new = [value for name, value in names.items() if before.get(name) is not value]
         if worth_telling(gone) or worth_telling(new):
-            self._scope_observer.changed(value for value in gone if self._tables.is_refreshing(value))
+            replaced = [value for value in gone if self._tables.is_refreshing(value)]
+            if self._outputs.live is not None:
+                self._outputs.live.released(value for value in replaced if self._outputs.name_of(value) is None)
+            self._scope_observer.changed(replaced)
 
     def _show_assigned(self, cell: Cell, shown: _Shown, result: object = None) -> None:
         """The tables that the cell has assigned and that have not been shown yet."""
-        if not shown.tables:
+        preferences = self._outputs.preferences
+        if not shown.tables or not preferences.show_tables:
             return
         for name, table in self._tables.assigned(shown.before, self._namespace, self.interpreter.names):
-            if table is not result and shown.first_time(table):
-                self._outputs.table(cell, table, name, shown.rows, result=False)
+            if table is result or not shown.first_time(table):
+                continue
+            if shown.count < preferences.max_tables:
+                shown.count += 1
+                self._outputs.table(cell, table, name, Shown(assigned=True, rows=shown.rows))
+            else:
+                shown.left_out.append(name)
+
+    def _tell_left_out(self, cell: Cell, shown: _Shown) -> None:
+        """One line for the tables that are too many."""
+        names = shown.left_out
+        if names:
+            some = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+            more = "more table" if len(names) == 1 else "more tables"
+            text = f"{len(names):,} {more} assigned: {some}. `%dh show NAME` shows one, `%dh set max_tables N` more of them."
+            self._outputs.display(cell, ({"text/plain": text}, {}))
 
     def _show_figures(self, cell: Cell) -> None:
         for figure in open_figures():
@@ -102,7 +130,7 @@ class Evaluator:
         self._show_assigned(cell, shown, value)
         if self._tables.as_shown(value) is not None:
             shown.first_time(value)
-            self._outputs.table(cell, value, self._outputs.name_of(value), shown.rows, result=True)
+            self._outputs.table(cell, value, self._outputs.name_of(value), Shown(result=True, rows=shown.rows))
             return
         bundle = self.interpreter.bundle(value)
         forget_figure(value)
@@ -131,6 +159,8 @@ class _Shown:
     def __init__(self, before: dict[str, Any], tables: bool, rows: int) -> None:
         self.before, self.tables, self.rows = before, tables, rows
         self._seen: set[int] = set()
+        self.count = 0
+        self.left_out: list[str] = []
 
     def first_time(self, table: object) -> bool:
         """Note a table; whether it is new. Told by identity: the namespace keeps those of one cell alive."""

@@ -130,7 +130,7 @@ class PlainInterpreter:
             remember_source(file_name, source)
             request.compiled(file_name)
             value = await self._run_module(source, file_name)
-            if value is not None and not request.silent and not _ends_quietly(source):
+            if value is not None and not request.silent and not ends_quietly(source):
                 if store:
                     self._store(value, request.count)
                 on_result(value)
@@ -288,7 +288,8 @@ def _surrogate(code: str) -> int:
     return -1
 
 
-def _ends_quietly(source: str) -> bool:
+def ends_quietly(source: str) -> bool:
+    """Whether the last thing in a cell is a `;`."""
     if ";" not in source[-200:]:
         return False
     last = ""

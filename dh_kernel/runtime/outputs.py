@@ -5,21 +5,26 @@ to know how cells run.
 
 Frames, with `kind` and `cell`: `stream` (name, text, log), `display` (data, metadata, update, display_id), `clear` (wait),
 `result` (data, metadata), `error` (ename, evalue, traceback: one that does not end the cell), `table` (see `tables.describe`),
-`input` (prompt, password); and `comm`, see there.
+`input` (prompt, password); `live` (updates of outputs that follow their tables, see there), `grid` (name, height: the server's
+own view of a variable), `setting` (name, value: `%dh set` has changed one); and `comm`, see there.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import numbers
 import queue
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .cells import Cell
 from .channel import Channel
 from .display import Bundle, text_of
+from .live import LiveOutputs
+from .preferences import Preferences
 from .process_output import ProcessOutput
 from .streams import Switchboard, TextBuffer, printable
 from .tables import Tables
@@ -29,6 +34,26 @@ _ANSWER_LOOK_S = 0.05  # how long a wait may last before Python gets a chance to
 
 class StdinNotImplementedError(NotImplementedError):
     """The front end of this cell does not answer questions. IPython has one of this name, which is used where it is loaded."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a table is to be shown: None and 0 mean as the preferences say. `only` are the columns that are wanted.
+
+    `assigned`: by itself, since a cell assigned it.
+    """
+
+    result: bool = False
+    assigned: bool = False
+    rows: int = 0
+    columns: int = 0
+    only: tuple[str, ...] = ()
+    live: bool | None = None
+    display_id: str | None = None
+    update: bool = False
+
+
+PLAIN = Shown()
 
 
 class Outputs:
@@ -45,12 +70,15 @@ class Outputs:
         tables: Tables,
         namespace: dict[str, Any],
         bundle: Callable[[object], Bundle],
+        preferences: Preferences | None = None,
     ) -> None:
         self.last_cell: Cell | None = None
         self.comms: Any = None
         self.shell: Any = None  # IPython's, where it runs the cells
         self.about: Any = None  # for `%dh`
         self.plain: Any = None  # the plain wrapper, for its magics
+        self.live: LiveOutputs | None = None
+        self.preferences = preferences if preferences is not None else Preferences()
         self.tables = tables
         self._channel, self._switchboard = channel, switchboard
         self._namespace, self._bundle = namespace, bundle
@@ -82,15 +110,17 @@ class Outputs:
         header = {"kind": "display", "cell": cell.id, "data": data, "metadata": metadata, "update": update}
         if display_id is not None:
             header["display_id"] = display_id
+            if self.live is not None:
+                self.live.replaced(display_id)
         self.queue(cell, header)
 
-    def show(self, value: object, *, display_id: str | None = None, update: bool = False, rows: int = 10) -> None:
+    def show(self, value: object, *, display_id: str | None = None, update: bool = False, how: Shown = PLAIN) -> None:
         """Display an object in the cell of the calling thread."""
         cell = self.current_cell()
         if cell is None:
             print(text_of(value))
-        elif self.tables.as_shown(value) is not None and not update:
-            self.table(cell, value, self.name_of(value), rows, result=False)
+        elif self.tables.as_shown(value) is not None:
+            self.table(cell, value, self.name_of(value), replace(how, display_id=display_id, update=update))
         else:
             self.display(cell, self._bundle(value), display_id=display_id, update=update)
 
@@ -104,16 +134,36 @@ class Outputs:
         """Show an error that does not end the cell: one that a widget has caught, or `showtraceback()`."""
         self.queue(cell, {"kind": "error", "cell": cell.id, **error})
 
-    def table(self, cell: Cell, value: object, name: str | None, rows: int, *, result: bool) -> None:
-        """Show a table."""
-        description, references = self.tables.describe(self.tables.as_shown(value), name, rows)
-        header = {"kind": "table", "cell": cell.id, "result": result, "text": text_of(value)[:1000], **description}
+    def table(self, cell: Cell, value: object, name: str | None, how: Shown = PLAIN) -> None:
+        """Show a table; one that ticks keeps its output current."""
+        if cell.abandoned or cell.silent:
+            return
+        table = self.tables.as_shown(value)
+        if how.only:
+            table = self.tables.with_columns(table, how.only)
+        rows, columns = how.rows or self.preferences.rows, how.columns or self.preferences.columns
+        if how.display_id is not None and self.live is not None:
+            self.live.replaced(how.display_id)
+        live_id = None
+        if self.live is not None and self._wants_live(table, how):
+            hold = not how.assigned
+            live_id = self.live.begin(cell, value, table, name, rows, columns, hold=hold, display_id=how.display_id)
+        description, references = self.tables.describe(table, name, rows, columns=columns)
+        header = {"kind": "table", "cell": cell.id, "result": how.result, "text": text_of(value)[:1000], **description}
+        header |= {"rows_wanted": rows, "columns_wanted": columns, "update": how.update, "live": live_id is not None}
+        header["display_id"] = live_id or how.display_id
         self.queue(cell, header, references)
+
+    def _wants_live(self, table: Any, how: Shown) -> bool:
+        wanted = self.preferences.live if how.live is None else how.live
+        return wanted and self.tables.is_refreshing(table)
 
     def clear_output(self, wait: bool) -> None:
         """Clear the output of the calling thread's cell."""
         cell = self.current_cell()
         if cell is not None:
+            if self.live is not None:
+                self.live.cleared(cell)
             self.queue(cell, {"kind": "clear", "cell": cell.id, "wait": wait})
 
     def ask(self, cell: Cell, prompt: str, password: bool) -> str:
@@ -157,6 +207,16 @@ class Outputs:
         names = (name for name, held in list(self._namespace.items()) if held is value and not name.startswith("_"))
         return next(names, None)
 
+    def evaluate(self, code: str) -> Any:
+        """The value of an expression among the session's variables."""
+        return eval(compile(code, "<expression>", "eval"), self._namespace)
+
+    def bind_new(self, prefix: str, value: object) -> str:
+        """Bind an object to a new variable, so that other clients find it; the variable's name."""
+        number = next(number for number in itertools.count(1) if f"{prefix}{number}" not in self._namespace)
+        self._namespace[f"{prefix}{number}"] = value
+        return f"{prefix}{number}"
+
     # --- queueing
 
     def queue(
@@ -193,6 +253,15 @@ class Outputs:
             cell.guarded(queue_it)
         else:
             queue_it()
+
+    def queue_live(self, header: dict[str, Any], buffers: list[bytes]) -> None:
+        """Queue updates of live outputs, on their thread."""
+        self._channel.wait_for_room()
+        self._channel.queue(clean(header), buffers)
+
+    def queue_plain(self, header: dict[str, Any]) -> None:
+        """Queue a frame for the kernel itself."""
+        self._channel.queue(clean(header))
 
     def flush(self) -> None:
         """Queue the text that has been collected."""

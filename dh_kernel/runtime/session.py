@@ -29,7 +29,9 @@ from .interpreter import PlainInterpreter
 from .introspection import complete, inspect_at
 from .lanes import allow_asyncio_run
 from .listeners import follow_listeners
+from .live import LiveOutputs
 from .outputs import Outputs, clean
+from .preferences import Preferences
 from .questioner import Questioner
 from .scope import ScopeObserver
 from .stdin import install_empty_stdin, install_pdb
@@ -60,7 +62,12 @@ class RuntimeSession:
         self.channel.on_connected = self._connected
         self.channel.on_disconnected = self._disconnected
         self._tables = Tables(engine)
-        self._outputs = Outputs(self.channel, self._switchboard, self._tables, namespace, lambda value: self._bundle(value))
+        preferences = Preferences(**options.get("tables", {}))
+        self._outputs = Outputs(
+            self.channel, self._switchboard, self._tables, namespace, lambda value: self._bundle(value), preferences
+        )
+        self._live = LiveOutputs(session_id, engine, self._tables, preferences, self._outputs.queue_live)
+        self._outputs.live = self._live
         self._comms = self._outputs.comms = Comms(self._outputs)
         if self._launched:
             self._comms.own_process()
@@ -148,6 +155,7 @@ class RuntimeSession:
 
     def _on_execute(self, message: dict[str, Any]) -> None:
         cell = self._cells[message["cell"]] = self._outputs.new_cell(message)
+        self._live.cell_begins(cell)
         evaluator = self._evaluator
         self._lane(cell.lane).submit(
             cell,
@@ -204,6 +212,9 @@ class RuntimeSession:
 
     def _on_debug(self, message: dict[str, Any]) -> None:
         self._debugger.put(message)
+
+    def _on_live_shown(self, message: dict[str, Any]) -> None:
+        self._live.shown(message["outputs"])
 
     def _on_input_reply(self, message: dict[str, Any]) -> None:
         self._outputs.answer(message)
@@ -320,6 +331,7 @@ class RuntimeSession:
             runner.close()
         self._questioner.close()
         self._debugger.close()
+        self._live.close()
         self._comms.close()
         self._scope_observer.close()
         self._evaluator.interpreter.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 from .carrying import MOST_CHARACTERS, Carrier
@@ -78,6 +79,18 @@ class Tables:
             for name in order
             if isinstance(name, str) and not name.startswith("_") and self.as_shown(namespace.get(name)) is not None
         ]
+
+    def with_columns(self, table: Any, names: Sequence[str]) -> Any:
+        """Some columns of a table, in this order; held by nothing but the object."""
+        scope = self._engine.new_scope()
+        try:
+            with self._engine.inside(scope):
+                view = table.view(list(names))
+        except BaseException:
+            scope.release()
+            raise
+        weakref.finalize(view, scope.release).atexit = False
+        return view
 
     def describe(
         self, table: Any, name: str | None, rows: int, *, columns: int = 20, depth: int = 1

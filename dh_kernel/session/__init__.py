@@ -8,7 +8,7 @@ thread. Knows nothing of Jupyter and of processes.
     session.py   Session: open, send, resume, close
     events.py    what arrives, as frozen data
     shipping.py  the runtime as a console script
-    previews.py  the head of a table over Arrow Flight
+    previews.py  the head of a table over Arrow Flight; sent.py one that came inside a frame
     connect.py   pydeephaven's and gRPC's errors, translated once
 """
 
@@ -24,9 +24,13 @@ from .events import (
     Displayed,
     ErrorShown,
     Event,
+    GridAsked,
     InputAsked,
+    LiveUpdate,
+    LiveUpdated,
     Resulted,
     ServerInfo,
+    SettingChanged,
     StreamText,
     TableShown,
 )
@@ -42,11 +46,15 @@ __all__ = [
     "Displayed",
     "ErrorShown",
     "Event",
+    "GridAsked",
     "InputAsked",
+    "LiveUpdate",
+    "LiveUpdated",
     "Resulted",
     "ServerInfo",
     "Session",
     "SessionOptions",
+    "SettingChanged",
     "StreamText",
     "TableShown",
 ]

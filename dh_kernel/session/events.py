@@ -5,11 +5,14 @@ Pure. Refuses to know how frames travel.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dh_kernel.model import WHOLE, Column, Excerpt, TableInfo
+
+from .sent import SentTable
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,17 @@ class ErrorShown(Event):
 
 
 @dataclass(frozen=True)
+class HowShown:
+    """How much of a table is wanted, 0: as the settings say; and where it goes. `live`: updates of the output will follow."""
+
+    rows: int = 0
+    columns: int = 0
+    display_id: str | None = None
+    update: bool = False
+    live: bool = False
+
+
+@dataclass(frozen=True)
 class TableShown(Event):
     """A table to show. `head` refers to some of its rows on the server; None where there is none, `problem` says why."""
 
@@ -71,6 +85,41 @@ class TableShown(Event):
     problem: str | None = None
     excerpt: Excerpt = WHOLE
     parts: tuple[TableShown, ...] = ()
+    how: HowShown = HowShown()
+
+
+@dataclass(frozen=True)
+class LiveUpdate:
+    """The new state of the output `display_id`, read `taken` seconds after 1970 UTC. `ended`: why it was the last one."""
+
+    display_id: str
+    table: TableShown
+    taken: float
+    ended: str | None = None
+
+
+@dataclass(frozen=True)
+class LiveUpdated(Event):
+    """Live outputs have changed. `flush`: to be shown before the cell's end, and as its own."""
+
+    updates: Sequence[LiveUpdate]
+    flush: bool
+
+
+@dataclass(frozen=True)
+class GridAsked(Event):
+    """The server's own view of the variable `name` is to be shown; `height` in pixels, 0: as usual."""
+
+    name: str
+    height: int
+
+
+@dataclass(frozen=True)
+class SettingChanged(Event):
+    """A cell has changed how tables show."""
+
+    name: str
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -125,6 +174,8 @@ def parse(header: dict[str, Any], references: Sequence[Any], buffers: Sequence[b
     """The event of a frame; None for one that is none of these (a newer runtime may send more)."""
     if header["kind"] == "comm":
         return CommSent(header["cell"], header["msg_type"], header["content"], header["metadata"], buffers)
+    if header["kind"] == "live":
+        return _live(header, buffers)
     reader = _READERS.get(header["kind"])
     return reader(header, references) if reader is not None else None
 
@@ -150,6 +201,27 @@ def _excerpt(header: dict[str, Any]) -> Excerpt:
     return Excerpt(header.get("head"), header.get("characters"), lengths, header.get("tree", False))
 
 
+def _shown(header: dict[str, Any], references: Sequence[Any]) -> TableShown:
+    how = HowShown(
+        header.get("rows_wanted", 0),
+        header.get("columns_wanted", 0),
+        header.get("display_id"),
+        header.get("update", False),
+        header.get("live", False),
+    )
+    return replace(_table(header, references), how=how)
+
+
+def _live(header: dict[str, Any], buffers: Sequence[bytes]) -> LiveUpdated:
+    left = iter(buffers)
+    updates = []
+    for update in header["updates"]:
+        heads = [SentTable(list(itertools.islice(left, count))) for count in update["parts"]]
+        table = _shown(update["table"], heads)
+        updates.append(LiveUpdate(update["output"], table, update["taken"], update.get("ended")))
+    return LiveUpdated(header["cell"], tuple(updates), header["flush"])
+
+
 def _done(header: dict[str, Any], references: Sequence[Any]) -> CellDone:
     error = _error(header) if header["status"] != "ok" else None
     return CellDone(header["cell"], error, header.get("user_expressions", {}), header.get("payload", ()))
@@ -170,7 +242,9 @@ _READERS: dict[str, Any] = {
     "clear": lambda h, r: Cleared(h["cell"], h["wait"]),
     "result": lambda h, r: Resulted(h["cell"], h["data"], h["metadata"]),
     "error": lambda h, r: ErrorShown(h["cell"], _error(h)),
-    "table": _table,
+    "table": _shown,
+    "grid": lambda h, r: GridAsked(h["cell"], h["name"], h["height"]),
+    "setting": lambda h, r: SettingChanged(h["cell"], h["name"], h["value"]),
     "input": lambda h, r: InputAsked(h["cell"], h["prompt"], h["password"]),
     "done": _done,
     "answer": _answer,

@@ -14,6 +14,8 @@ from pydeephaven import Session as DeephavenSession
 
 from dh_kernel.model import Endpoint
 
+from .sent import SentTable
+
 
 class HeadReader:
     """Reads exported tables as Arrow data: one call each, without pydeephaven's own look at their schema."""
@@ -29,6 +31,8 @@ class HeadReader:
 
         Source: DoGet of an export ticket, Deephaven's Flight service; field metadata `deephaven:type`.
         """
+        if isinstance(reference, SentTable):
+            return reference.read()
         options = flight.FlightCallOptions(headers=self._session.grpc_metadata, timeout=60.0)
         return self._flight().do_get(flight.Ticket(reference.ticket.bytes), options).read_all()
 

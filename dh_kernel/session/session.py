@@ -13,8 +13,8 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import grpc
@@ -43,12 +43,13 @@ _GOODBYE_S = 2.0
 class SessionOptions:
     """`launched`: the server belongs to this kernel. `linger_s`: how long the server keeps a session whose stream broke.
 
-    `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned.
+    `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned. `tables`: how they show, as in `Preferences`.
     """
 
     launched: bool = False
     linger_s: float = RECONNECT_S
     interrupt_grace_s: float = 1.0
+    tables: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Session:

@@ -78,7 +78,25 @@ ASSIGNMENTS = {
     "private": ("_tt = et()", []),
     "deleted": ("tt_d = et()\ndel tt_d", []),
     "local": ("def make():\n    tt_l = et()\n    return 1\nmake()", []),
-    "hushed": ("tt_h = et();", ["tt_h"]),
+    "hushed": ("tt_h = et();", []),
+    "hushed as trailing expression": ("tt_h = et()\ntt_h; # no", []),
+    "not hushed in the middle": ("tt_h = et(); tt_i = et()", ["tt_h", "tt_i"]),
+    "starred": ("tt_a, *_tt = et(), et(), et()", ["tt_a"]),
+    "chained": ("d = {}\ntt_c = d['x'] = et()", ["tt_c"]),
+    "several globals at once": ("globals().update(tt_y=et(), tt_x=et())", ["tt_y", "tt_x"]),
+    "exec in a loop": ("for _i in range(2): exec(f'tt_{_i} = et()')", ["tt_0", "tt_1"]),
+    "walrus in a comprehension": ("_n = [(tt_w := et()).size for _ in range(2)]", ["tt_w"]),
+    "try and finally": ("try:\n    tt_t = et()\nfinally:\n    tt_u = et()", ["tt_t", "tt_u"]),
+    "nested functions": (
+        "def outer():\n    def inner():\n        global tt_n\n        tt_n = et()\n    inner()\nouter()",
+        ["tt_n"],
+    ),
+    "two with": (
+        "import contextlib as _c\nwith _c.nullcontext(et()) as tt_a, _c.nullcontext(et()) as tt_b: pass",
+        ["tt_a", "tt_b"],
+    ),
+    "eval": ("eval('globals().__setitem__(\"tt_v\", et())')", ["tt_v"]),
+    "source and globals mixed": ("globals()['tt_z'] = et()\ntt_a = et()", ["tt_a", "tt_z"]),
     "not assigned after all": ("if False: et_never = et()", []),
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
-from dh_kernel.settings import VARIABLES, KernelSettings, Settings, heap_mb, host_and_port, load_settings
+from dh_kernel.settings import TABLE_SETTINGS, VARIABLES, KernelSettings, Settings, heap_mb, host_and_port, load_settings
 
 KEY = "s3cr3t-key"
 
@@ -54,7 +54,7 @@ def test_nothing_set_launches_with_the_kernels_own_python() -> None:
 def test_defaults_in_the_help_are_the_defaults() -> None:
     """What `--help-all` tells is what happens."""
     told, real = KernelSettings(), Settings()
-    for name in ("port", "start_timeout_s", "show_tables", "rows", "interrupt_grace_s", "debug"):
+    for name in ("port", "start_timeout_s", *TABLE_SETTINGS, "browser_url", "interrupt_grace_s", "debug"):
         assert getattr(told, name) == getattr(real, name), name
 
 
@@ -171,6 +171,39 @@ def test_bad_address_says_what_to_write(text: str, expected: str) -> None:
     assert error.startswith("DH_KERNEL_SERVER: ")
     assert expected in error
     assert KEY not in error
+
+
+@pytest.mark.parametrize(
+    "text", ["https://dh.example.org", "https://dh.example.org/", "http://localhost:10000", "http://[::1]:1"]
+)
+def test_where_a_browser_finds_the_server(text: str) -> None:
+    assert load(BROWSER_URL=text).browser_url == text.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dh.example.org",
+        "https://hub.example.org/proxy/10000/",
+        f"https://x/?psk={KEY}",
+        f"https://me:{KEY}@x",
+        "ftp://x",
+        "//x",
+    ],
+)
+def test_a_browsers_address_is_an_origin(text: str) -> None:
+    """Behind a path Deephaven's pages do not work, and a key has no place there."""
+    error = error_of(BROWSER_URL=text)
+    assert error.startswith("DH_KERNEL_BROWSER_URL: write an origin")
+    assert KEY not in error
+
+
+def test_how_tables_show(tmp_path: Path) -> None:
+    (tmp_path / "jupyter_dh_kernel_config.py").write_text("c.KernelSettings.live = False\nc.KernelSettings.live_outputs = 3\n")
+    settings = load("--KernelSettings.live_interval_s=0.5", COLUMNS="7", MAX_TABLES="0", config_dirs=(str(tmp_path),))
+    assert (settings.live, settings.live_outputs, settings.live_interval_s) == (False, 3, 0.5)
+    assert (settings.columns, settings.max_tables, settings.live_time_s) == (7, 0, 1800.0)
+    assert "is not between 0.1 and 3600" in error_of(LIVE_INTERVAL="0")
 
 
 def test_key_in_the_environment_means_psk() -> None:

@@ -1,0 +1,113 @@
+"""Live outputs at the kernel's end: each update of the server becomes an `update_display_data`, each end a marked snapshot.
+
+Neighbours: `publishing` (shows a table first, and hands updates here), `runs`. The server decides when an output is updated
+and when it ends (`runtime.live`); what ends them all, a server's or the kernel's own end, is told here. Refuses to know
+settings.
+
+The last bundle of each output is kept, so that the end of a server that says nothing more leaves a snapshot with its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dh_kernel.session import LiveUpdate, LiveUpdated, TableShown
+
+from .runs import Run
+
+DATARESOURCE = "application/vnd.dataresource+json"
+_STYLE = "padding:0.2em 0.7em;font-size:0.95em;opacity:0.75"  # as the table's own last line
+_KEPT = 2000  # more than can be live at a time: those whose end is never told are forgotten, oldest first
+
+Send = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The last state of an output, and the session that updates it."""
+
+    run: Run
+    session: Any
+    bundle: dict[str, Any]
+    taken: float
+
+
+class LiveOutputs:
+    """The live outputs of a kernel.
+
+    Args:
+        render: a table, with rows that are here already, as a MIME bundle.
+        send: as `Publisher`'s.
+    """
+
+    def __init__(self, render: Callable[[Any, TableShown], dict[str, Any]], send: Send) -> None:
+        self._render, self._send = render, send
+        self._shown: dict[str, _Shown] = {}
+
+    def begin(self, run: Run, table: TableShown, bundle: dict[str, Any]) -> dict[str, Any]:
+        """An output is shown for the first time; its bundle, marked as live."""
+        taken = time.time()
+        assert table.how.display_id is not None
+        self._shown[table.how.display_id] = _Shown(run, run.session, bundle, taken)
+        while len(self._shown) > _KEPT:
+            del self._shown[next(iter(self._shown))]
+        run.session.send("live_shown", outputs=[table.how.display_id])
+        return marked(bundle, taken, None)
+
+    async def publish(self, session: Any, run: Run | None, event: LiveUpdated) -> None:
+        """Publish updates, one after the other, and tell the server. Between two of them the event loop can do other things.
+
+        Args:
+            run: in whose name; None: in that of each output's own.
+        """
+        try:
+            for update in event.updates:
+                self._publish_one(session, run, update)
+                await asyncio.sleep(0)
+        finally:
+            session.send("live_shown", outputs=[update.display_id for update in event.updates])
+
+    def _publish_one(self, session: Any, run: Run | None, update: LiveUpdate) -> None:
+        former = self._shown.pop(update.display_id, None)
+        if former is None:
+            return  # the end of another server has ended it
+        bundle = self._render(session, update.table)
+        if update.ended is None:
+            self._shown[update.display_id] = _Shown(former.run, session, bundle, update.taken)
+        self._update(run or former.run, update.display_id, marked(bundle, update.taken, update.ended))
+
+    def end_all(self, reason: str, session: Any = None) -> None:
+        """Nothing more comes from a session, or from any: mark what is shown as the last state."""
+        for name, shown in list(self._shown.items()):
+            if session is None or shown.session is session:
+                del self._shown[name]
+                self._update(shown.run, name, marked(shown.bundle, shown.taken, reason))
+
+    def _update(self, run: Run, display_id: str, bundle: dict[str, Any]) -> None:
+        content = {"data": bundle, "metadata": {}, "transient": {"display_id": display_id}}
+        self._send(run, "update_display_data", content)
+
+
+def marked(bundle: dict[str, Any], taken: float, ended: str | None) -> dict[str, Any]:
+    """A table's bundle with a line on how current it is. The time of day is the kernel's; of a last state with the date."""
+    local = time.localtime(taken)
+    if ended is None:
+        line = f"live, as of {time.strftime('%H:%M:%S', local)}"
+    else:
+        line = f"snapshot of {time.strftime('%Y-%m-%d %H:%M:%S', local)}, no longer live: {ended}"
+    made = dict(bundle)
+    if "text/plain" in bundle:
+        made["text/plain"] = f"{bundle['text/plain']}\n{line}"
+    if "text/html" in bundle:
+        made["text/html"] = f'{bundle["text/html"]}<div style="{_STYLE}">{html.escape(line)}</div>'
+    resource = bundle.get(DATARESOURCE)
+    if isinstance(resource, dict):
+        utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(taken))
+        about = {**resource.get("deephaven", {}), "live": ended is None, "snapshot": utc}
+        made[DATARESOURCE] = {**resource, "deephaven": about}
+    return made
