@@ -74,6 +74,7 @@ class KernelSettings(Configurable):
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
     time_zone = Unicode("UTC", help="Time zone in which instants show: 'Europe/Berlin'.").tag(config=True)
     columns = Int(20, help="Columns of a table's preview.").tag(config=True)
+    depth = Int(1, help="Levels of a tree table that are expanded.").tag(config=True)
     live = Bool(True, help="Outputs of refreshing tables follow their tables.").tag(config=True)
     live_interval_s = Float(1.0, help="Least seconds between two updates of a live output.").tag(config=True)
     live_time_s = Float(1800.0, help="Seconds that an output follows its table; what is shown last stays.").tag(config=True)
@@ -103,6 +104,7 @@ VARIABLES: Mapping[str, str] = {
     "rows": "DH_KERNEL_ROWS",
     "time_zone": "DH_KERNEL_TIME_ZONE",
     "columns": "DH_KERNEL_COLUMNS",
+    "depth": "DH_KERNEL_DEPTH",
     "live": "DH_KERNEL_LIVE",
     "live_interval_s": "DH_KERNEL_LIVE_INTERVAL",
     "live_time_s": "DH_KERNEL_LIVE_TIME",
@@ -113,7 +115,17 @@ VARIABLES: Mapping[str, str] = {
 }
 """The environment variable of each trait of `KernelSettings`."""
 
-TABLE_SETTINGS = ("show_tables", "max_tables", "rows", "columns", "live", "live_interval_s", "live_time_s", "live_outputs")
+TABLE_SETTINGS = (
+    "show_tables",
+    "max_tables",
+    "rows",
+    "columns",
+    "depth",
+    "live",
+    "live_interval_s",
+    "live_time_s",
+    "live_outputs",
+)
 """What a cell may change by `%dh set`."""
 
 # Variables of scripts/ in this checkout: a kernel that a test or `scripts/quickstart` starts inherits them.
@@ -140,6 +152,7 @@ class Settings:
     rows: int = 10
     time_zone: str = "UTC"
     columns: int = 20
+    depth: int = 1
     live: bool = True
     live_interval_s: float = 1.0
     live_time_s: float = 1800.0
@@ -330,6 +343,7 @@ class _Checker:
             rows=self._checked("rows", _number(1, 10_000), default.rows),
             time_zone=self._checked("time_zone", _zone, default.time_zone),
             columns=self._checked("columns", _number(1, 10_000), default.columns),
+            depth=self._checked("depth", _number(0, 20), default.depth),
             live=self._checked("live", bool, default.live),
             live_interval_s=self._checked("live_interval_s", _number(0.1, 3600), default.live_interval_s),
             live_time_s=self._checked("live_time_s", _number(0, 7 * 86_400), default.live_time_s),

@@ -37,7 +37,8 @@ def _show(words: list[str]) -> None:
     outputs, _ = _outputs()
     wanted = expression_of("show", words[0] if words else "")
     value = outputs.evaluate(wanted.code)
-    if outputs.tables.as_table(value) is None and (wanted.rows or wanted.columns or wanted.live is not None):
+    only_rows = not wanted.columns and wanted.live is None and outputs.tables.as_shown(value) is not None
+    if outputs.tables.as_table(value) is None and (wanted.rows or wanted.columns or wanted.live is not None) and not only_rows:
         raise DhUsageError(
             f"%dh show: {wanted.code} is no table, but {type(value).__name__}: the options mean nothing for it."
         )

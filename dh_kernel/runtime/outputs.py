@@ -148,7 +148,7 @@ class Outputs:
         if self.live is not None and self._wants_live(table, how):
             hold = not how.assigned
             live_id = self.live.begin(cell, value, table, name, rows, columns, hold=hold, display_id=how.display_id)
-        description, references = self.tables.describe(table, name, rows, columns=columns)
+        description, references = self.tables.describe(table, name, rows, columns=columns, depth=self.preferences.depth)
         header = {"kind": "table", "cell": cell.id, "result": how.result, "text": text_of(value)[:1000], **description}
         header |= {"rows_wanted": rows, "columns_wanted": columns, "update": how.update, "live": live_id is not None}
         header["display_id"] = live_id or how.display_id

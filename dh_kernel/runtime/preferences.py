@@ -27,6 +27,7 @@ class Preferences:
     max_tables: int = 20
     rows: int = 10
     columns: int = 20
+    depth: int = 1
     live: bool = True
     live_interval_s: float = 1.0
     live_time_s: float = 1800.0
@@ -89,6 +90,7 @@ CHECKS: dict[str, tuple[Callable[[str], Any], str]] = {
     "max_tables": (whole_number(0, 10_000), "how many of them a cell shows at most"),
     "rows": (whole_number(1, 10_000), "rows of a preview"),
     "columns": (whole_number(1, 10_000), "columns of a preview"),
+    "depth": (whole_number(0, 20), "levels of a tree table that are expanded"),
     "live": (flag, "outputs of refreshing tables follow their tables"),
     "live_interval_s": (seconds(0.1, 3600.0), "least time between two updates of an output"),
     "live_time_s": (seconds(0.0, 7 * 86_400.0), "how long an output follows its table"),
