@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, SettingsError
 from dh_kernel.model import TablePreview
@@ -89,6 +89,21 @@ class Backend:
             return f"Connecting to Deephaven at {self.settings.endpoint.address}"
         version = self._process.version if self._process is not None else None
         return f"Starting Deephaven {version}" if version else "Starting Deephaven"
+
+    @property
+    def description(self) -> dict[str, Any] | None:
+        """The server in use, for front ends: no key. None while there is none."""
+        if self._session is None:
+            return None
+        info, endpoint = self._session.info, self._session.endpoint
+        return {
+            "version": info.deephaven if info is not None else None,
+            "python": info.python if info is not None else None,
+            "java_home": self._process.java.home if self._process is not None else None,
+            "host": endpoint.host,
+            "port": endpoint.port,
+            "launched": self._process is not None,
+        }
 
     @property
     def current(self) -> Session | None:

@@ -9,6 +9,7 @@ Messages in: one method `_on_…` each. Frames out are listed in `outputs`; besi
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import threading
@@ -30,6 +31,7 @@ from .introspection import complete, inspect_at
 from .lanes import allow_asyncio_run
 from .listeners import follow_listeners
 from .outputs import Outputs, clean
+from .programs import Program, ProgramInterpreter
 from .questioner import Questioner
 from .scope import ScopeObserver
 from .stdin import install_empty_stdin, install_pdb
@@ -47,7 +49,7 @@ class RuntimeSession:
         self, session_id: str, namespace: dict[str, Any], engine: Engine, own_files: tuple[str, ...], options: dict[str, Any]
     ) -> None:
         self.id = session_id
-        self._engine, self._namespace = engine, namespace
+        self._engine, self._namespace, self._own_files = engine, namespace, own_files
         self._linger_s = float(options["linger_s"])
         self._launched = bool(options["launched"])
         self._grace_s = float(options["interrupt_grace_s"])
@@ -148,18 +150,34 @@ class RuntimeSession:
 
     def _on_execute(self, message: dict[str, Any]) -> None:
         cell = self._cells[message["cell"]] = self._outputs.new_cell(message)
-        evaluator = self._evaluator
+        evaluator = self._evaluator_of(cell)
         self._lane(cell.lane).submit(
             cell,
-            lambda: self._evaluate(cell, message),
+            lambda: self._evaluate(evaluator, cell, message),
             lambda outcome: self._done(cell, outcome),
             lambda: evaluator.interpreter.awaits(message["code"]),
         )
 
-    def _evaluate(self, cell: Cell, message: dict[str, Any]) -> Coroutine[Any, Any, Outcome]:
+    def _evaluator_of(self, cell: Cell) -> Evaluator:
+        """The session's, or one for a script that is run as a program."""
+        program = Program.of(cell.cell_meta)
+        if program is None:
+            return self._evaluator
+        evaluator = copy.copy(self._evaluator)
+        evaluator.interpreter = ProgramInterpreter(
+            program,
+            self._namespace,
+            lambda: self._evaluator.interpreter,
+            self._switchboard,
+            self._own_files,
+            launched=self._launched,
+        )
+        return evaluator
+
+    def _evaluate(self, evaluator: Evaluator, cell: Cell, message: dict[str, Any]) -> Coroutine[Any, Any, Outcome]:
         install_comms()
         self._debugger.enter_cell()
-        return self._evaluator.run(cell, message)
+        return evaluator.run(cell, message)
 
     def _on_comm(self, message: dict[str, Any]) -> None:
         """A message to a comm: as soon as its lane is free, also while a cell awaits something there."""

@@ -28,7 +28,8 @@ ALLOWED = {
     "install": {"settings", *LEAVES},
     "launching": {"server", "settings", *LEAVES},
     "backend": {"server", "session", "launching", "settings", *LEAVES},
-    "runs": {"session", *LEAVES},
+    "flow": set(),
+    "runs": {"session", "flow", *LEAVES},
     "asking": {"runs", "session"},
     "interrupting": {"runs"},
     "publishing": {"runs", "backend", "session", "render", *LEAVES},
@@ -38,6 +39,7 @@ ALLOWED = {
     "kernel": {
         "commands",
         "debug_channel",
+        "flow",
         "runs",
         "asking",
         "interrupting",
