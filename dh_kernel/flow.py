@@ -4,9 +4,9 @@ Neighbours: `runs` (each has one), `kernel` (waits for room before it publishes)
 
 IOPub drops messages for a subscriber that is behind by more than a thousand, and a front end that writes to a pipe can be as
 slow as whoever reads the pipe. So its request may have a window in its metadata, `{"dh_kernel": {"window": bytes}}`. Then each
-message of the run tells in its own metadata, as `sent`, how much has been published. The front end tells on the control channel
-what it has dealt with: `dh_kernel_taken`, with the request's id as `run` and the last number as `taken`. Beyond the window the
-kernel publishes nothing, so that in the end the code waits that prints.
+message of the run tells in its own metadata, as `sent`, how much has been published. The front end tells, on the control
+channel, what it has dealt with: `dh_kernel_taken`, with the request's id as `run` and the last number as `taken`; it may wait
+until that is a quarter of the window. Beyond the window the kernel publishes nothing: in the end the code waits that prints.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ class Flow:
         self._changed = asyncio.Event()
 
     async def room(self, size: int) -> None:
-        """Count a message; wait until the front end can take it. One that is larger than the window goes alone."""
-        while self.window and self.sent > self._taken and self.sent + size - self._taken > self.window:
+        """Count a message; wait until the front end can take it. A large one counts as half a window."""
+        size = min(max(size, _LEAST_BYTES), self.window // 2)
+        while self.sent + size - self._taken > self.window:
             self._changed.clear()
             await self._changed.wait()
-        self.sent += max(size, _LEAST_BYTES)
+        self.sent += size
 
     def taken(self, sent: int) -> None:
         """The front end has dealt with all up to here."""

@@ -95,7 +95,7 @@ class CommSent(Event):
 
 @dataclass(frozen=True)
 class CellDone(Event):
-    """A cell's end; nothing of it follows. `error` has `ename`, `evalue`, `traceback`, for a script `exit_code`; or is None."""
+    """A cell's end; nothing of it follows. `error` has `ename`, `evalue`, `traceback`, a script's `exit_code`; or is None."""
 
     error: dict[str, Any] | None = None
     user_expressions: dict[str, Any] = field(default_factory=dict)

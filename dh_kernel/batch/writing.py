@@ -1,0 +1,61 @@
+"""Bytes to stdout and stderr, on a thread of its own: a reader that is slow, or stuck, holds up nothing but this.
+
+Refuses to know what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import threading
+from collections.abc import Callable
+
+OUT, ERR = 1, 2
+
+
+class Writer:
+    """Writes in the order given. What waits is bounded by whoever puts it, who learns of what has been written.
+
+    Args:
+        on_broken: called once, on the thread, when nobody reads stdout any more; what comes later is dropped.
+    """
+
+    def __init__(self, on_broken: Callable[[], None]) -> None:
+        self._on_broken = on_broken
+        self._queue: queue.SimpleQueue[tuple[int, bytes] | Callable[[], object]] = queue.SimpleQueue()
+        self._broken: set[int] = set()
+        self._thread = threading.Thread(target=self._run, name="dh-run-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, descriptor: int, data: bytes) -> None:
+        """Write these bytes when their turn comes."""
+        if data:
+            self._queue.put((descriptor, data))
+
+    def after(self, action: Callable[[], object]) -> None:
+        """Call this, on the thread, when all that was put before has been written."""
+        self._queue.put(action)
+
+    def _run(self) -> None:
+        while True:
+            item = self._queue.get()
+            if callable(item):
+                item()
+            elif item[0] not in self._broken:
+                self._write(*item)
+
+    def _write(self, descriptor: int, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(descriptor, left) :]
+            except BlockingIOError:  # whoever started us has made it so
+                with contextlib.suppress(OSError, ValueError):
+                    select.select([], [descriptor], [])
+            except OSError:
+                self._broken.add(descriptor)
+                if descriptor == OUT:
+                    self._on_broken()
+                return
