@@ -223,7 +223,11 @@ class Backend:
         opened: list[Session] = []
         session = Session.open(
             endpoint,
-            SessionOptions(launched=process is not None, interrupt_grace_s=settings.interrupt_grace_s),
+            SessionOptions(
+                launched=process is not None,
+                interrupt_grace_s=settings.interrupt_grace_s,
+                private=settings.private_names and process is None,
+            ),
             lambda event, size: self._call(self._listener.on_event, session_of(opened), event, size),
             lambda error: self._call(self._on_lost, session_of(opened), error),
             opened.append,

@@ -67,6 +67,9 @@ class KernelSettings(Configurable):
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
+    private_names = Bool(
+        False, help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones."
+    ).tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
 
@@ -83,6 +86,7 @@ VARIABLES: Mapping[str, str] = {
     "show_tables": "DH_KERNEL_SHOW_TABLES",
     "rows": "DH_KERNEL_ROWS",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
+    "private_names": "DH_KERNEL_PRIVATE_NAMES",
     "debug": "DH_KERNEL_DEBUG",
 }
 """The environment variable of each trait of `KernelSettings`."""
@@ -108,6 +112,7 @@ class Settings:
     show_tables: bool = True
     rows: int = 10
     interrupt_grace_s: float = 1.0
+    private_names: bool = False
     debug: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -285,6 +290,7 @@ class _Checker:
             show_tables=self._checked("show_tables", bool, default.show_tables),
             rows=self._checked("rows", _number(1, 10_000), default.rows),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
+            private_names=self._checked("private_names", bool, default.private_names),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._warnings),
         )

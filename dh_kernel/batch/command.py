@@ -306,6 +306,7 @@ def _environ(given: argparse.Namespace) -> dict[str, str]:
         raise UsageError("--auth-type and --auth-token-file go with --host")
     if given.host is not None and given.port is None:
         environ[VARIABLES["server"]] = f"{given.host}:10000"
+    environ[VARIABLES["private_names"]] = "0" if given.shared_names else "1"
     if given.no_show_tables:
         environ[VARIABLES["show_tables"]] = "0"
     return environ
@@ -348,6 +349,7 @@ def _parser(prog: str, serves: bool) -> tuple[argparse.ArgumentParser, set[str],
     where = parser.add_argument_group("where", "Without these, on a fresh server that ends with the run.")
     where.add_argument("--host", help="attach to the server on this host; the run's names are its own there")
     where.add_argument("--port", type=int, help="its port (default: 10000)")
+    where.add_argument("--shared-names", action="store_true", help="attached: use the server's global variables")
     where.add_argument("--auth-type", metavar="TYPE", help="psk, anonymous, basic, or the class name of a handler")
     where.add_argument("--auth-token-file", metavar="FILE", help=f"holds its key; or set {KEY_VARIABLE}")
     where.add_argument("--python", metavar="PROGRAM", help="Python of the launched server")

@@ -168,6 +168,9 @@ class JsonLinesReport(Report):
     def shown(self, data: dict[str, Any], *, result: bool) -> None:
         self._event("display", result=result, data=data)
 
+    def error(self, error: dict[str, Any]) -> None:
+        self._event("error", error=_plain(error))
+
     def server(self, server: dict[str, Any], started_s: float) -> None:
         self._event("status", status="ready", server=server)
 

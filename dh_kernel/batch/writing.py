@@ -56,6 +56,7 @@ class Writer:
                     select.select([], [descriptor], [])
             except OSError:
                 self._broken.add(descriptor)
-                if descriptor == OUT:
+                if descriptor == OUT:  # as SIGPIPE would: without a word
+                    self._broken.add(ERR)
                     self._on_broken()
                 return

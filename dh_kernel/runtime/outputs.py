@@ -223,9 +223,8 @@ class Outputs:
     def _send_text(self, cell_id: str, name: str, text: str) -> None:
         marks, _, stream = name.rpartition(":")
         raw = exact_bytes(text) if EXACT in name else None
-        if raw is not None:
-            text = raw.decode("utf-8", "replace")
-        header = {"kind": "stream", "cell": cell_id, "name": stream, "text": text, "log": "log" in marks}
+        shown = text if raw is None else ""
+        header = {"kind": "stream", "cell": cell_id, "name": stream, "text": shown, "log": "log" in marks}
         self._channel.queue(header, () if raw is None else (raw,), size=len(text) + 64)
 
     def _take_unowned(self, name: str, text: str) -> None:

@@ -52,6 +52,7 @@ class RuntimeSession:
         self._engine, self._namespace, self._own_files = engine, namespace, own_files
         self._linger_s = float(options["linger_s"])
         self._launched = bool(options["launched"])
+        self._private = bool(options.get("private"))
         self._grace_s = float(options["interrupt_grace_s"])
         self._when_closed: Callable[[], None] = lambda: None
         self._scope = engine.new_scope()
@@ -341,7 +342,11 @@ class RuntimeSession:
         self._comms.close()
         self._scope_observer.close()
         self._evaluator.interpreter.close()
-        self._engine.leave_to_console(self._scope)
+        if self._private:
+            self._namespace.clear()
+            self._engine.release(self._scope)
+        else:
+            self._engine.leave_to_console(self._scope)
         self._outputs.close()
         self.channel.close()
         self._when_closed()

@@ -23,7 +23,7 @@ class Event:
 class StreamText(Event):
     """Text that was written; `name` is `stdout` or `stderr`. `log`: not by a cell, but by the server's process.
 
-    `raw` has the bytes where the text cannot tell them, and the cell's front end wants them exactly.
+    `raw` has the bytes where text cannot tell them and the cell's front end wants them exactly; then the text is empty.
     """
 
     name: str

@@ -42,12 +42,14 @@ _GOODBYE_S = 2.0
 class SessionOptions:
     """`launched`: the server belongs to this kernel. `linger_s`: how long the server keeps a session whose stream broke.
 
-    `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned.
+    `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned. `private`: variables of the session's own, which end
+    with it, instead of the server's global ones.
     """
 
     launched: bool = False
     linger_s: float = RECONNECT_S
     interrupt_grace_s: float = 1.0
+    private: bool = False
 
 
 class Session:

@@ -1,0 +1,165 @@
+"""`dh-kernel run` with a server of its own: what makes a run like `python script.py`, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from batching import PROGRAM, Runs, bare_environ, end, read_until
+from harness import descendants, is_gone, wait_until
+
+LIKE_PYTHON = """\
+import os, subprocess, sys, threading, time
+import beside
+print(sys.argv, __name__, __file__ == os.path.abspath(sys.argv[0]), sys.path[0] == os.path.dirname(__file__), os.getcwd())
+print(beside.NAME, open("data.txt").read(), os.environ["GIVEN"])
+sys.stdout.flush()
+sys.stdout.buffer.write(b"bytes \\xff\\xfe, and half a letter \\xc3")
+sys.stdout.buffer.write(b"\\xa9\\n")
+sys.stdout.buffer.flush()
+os.write(1, b"\\xffwritten\\n")
+subprocess.run(["printf", "a child \\\\377\\\\n"])
+subprocess.run("echo a child complains >&2", shell=True)
+class Kept:
+    pass
+print(Kept.__module__, file=sys.stderr)
+def later():
+    time.sleep(0.5)
+    print("a thread, after the end")
+threading.Thread(target=later).start()
+if __name__ == "__main__":
+    raise SystemExit(3)
+"""
+
+
+def test_a_script_runs_as_python_runs_it(launched: Runs) -> None:
+    (launched.folder / "sub").mkdir()
+    launched.script("sub/like.py", LIKE_PYTHON)
+    launched.script("sub/beside.py", "NAME = 'a module beside it'\n")
+    launched.script("sub/json.py", "raise RuntimeError('a module of the user must not reach the kernel')\n")
+    launched.script("json.py", "raise RuntimeError('nor one of the working directory')\n")
+    launched.script("data.txt", "relative paths")
+    environ = {"GIVEN": "given"}
+    wanted = subprocess.run(
+        [os.environ.get("PYTHON", "python3"), "sub/like.py", "a", "--json"],
+        capture_output=True,
+        cwd=launched.folder,
+        env={**launched.environ, **environ},
+        check=False,
+    )
+    done = launched("--env", "GIVEN=given", "sub/like.py", "a", "--json")
+    assert done.out == wanted.stdout
+    assert done.err == wanted.stderr
+    assert done.code == wanted.returncode == 3
+
+
+def test_it_needs_no_environment_no_terminal_and_no_home(launched: Runs, tmp_path: Path) -> None:
+    """As cron starts it; where nothing can be written below the home directory, not even by root."""
+    environ = {**bare_environ(launched.environ), "HOME": "/proc/1/nowhere", "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]
+        + [PROGRAM, "run", "--heap", "1g", "--json", "-c", "from deephaven import empty_table\nt = empty_table(3)\nprint(t.size)"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        cwd=tmp_path,
+        check=False,
+        start_new_session=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b""), done
+    assert b'"stdout": "3\\n"' in done.stdout
+    wait_until(lambda: not list((tmp_path / "tmp").glob("dh-*")), "all that it made is removed")
+
+
+STUBBORN = """\
+import os, signal, subprocess, time
+child = subprocess.Popen(["sleep", "1000"])
+if os.fork() == 0:
+    time.sleep(1000)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print(child.pid, flush=True)
+while True:
+    try:
+        time.sleep(1000)
+    except BaseException:
+        pass
+"""
+
+
+def test_the_time_limit_ends_what_will_not_end(launched: Runs) -> None:
+    """SIGINT is ignored, every exception caught, children are there: all of it is gone, in time."""
+    launched.script("stubborn.py", STUBBORN)
+    process = launched.begin("--json", "--cell-timeout", "4", "--grace", "2", "stubborn.py")
+    try:
+        assert process.stdout is not None
+        wait_until(lambda: len(descendants(process.pid)) >= 4, "the children run", 100)
+        children = descendants(process.pid)
+        begun = time.monotonic()
+        out = process.stdout.read()
+        assert process.wait(30) == 3
+        took_s = time.monotonic() - begun
+    finally:
+        end(process)
+    assert b'"status": "timeout"' in out
+    assert took_s < 4 + 2 + 1
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+def test_a_server_that_dies_is_exit_code_four(launched: Runs) -> None:
+    done = launched("--json", "-c", "import os, time\nprint('last words', flush=True)\ntime.sleep(1)\nos._exit(5)")
+    assert done.code == 4
+    assert (done.json["status"], done.json["stdout"]) == ("died", "last words\n")
+    assert "exit code 5" in done.json["error"]["value"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_end_it_cleanly(launched: Runs, number: int, code: int) -> None:
+    """The script's `finally` runs, and nothing is left behind."""
+    launched.script("busy.py", "import time\nprint('on', flush=True)\ntry:\n    time.sleep(600)\nfinally:\n    print('tidied up')\n")
+    process = launched.begin("busy.py")
+    try:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), b"on\n")
+        children = descendants(process.pid)
+        process.send_signal(number)
+        assert process.stdout.read() == b"tidied up\n"
+        assert process.wait(30) == code
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+def test_a_second_interrupt_kills(launched: Runs) -> None:
+    launched.script("stubborn.py", STUBBORN)
+    process = launched.begin("stubborn.py")
+    try:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), b"\n")
+        children = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert time.monotonic() - begun < 3
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+@pytest.mark.long
+def test_a_run_that_is_killed_leaves_nothing_behind(launched: Runs) -> None:
+    process = launched.begin("-c", "print('on', flush=True)\nimport time\ntime.sleep(600)")
+    try:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), b"on\n")
+        children = descendants(process.pid)
+        process.kill()
+        process.wait(30)
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "kernel and server end")
