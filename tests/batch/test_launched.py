@@ -93,12 +93,13 @@ while True:
 def test_the_time_limit_ends_what_will_not_end(launched: Runs) -> None:
     """SIGINT is ignored, every exception caught, children are there: all of it is gone, in time."""
     launched.script("stubborn.py", STUBBORN)
-    process = launched.begin("--json", "--cell-timeout", "4", "--grace", "2", "stubborn.py")
+    process = launched.begin("--json-lines", "--cell-timeout", "4", "--grace", "2", "stubborn.py")
     try:
         assert process.stdout is not None
-        wait_until(lambda: len(descendants(process.pid)) >= 4, "the children run", 100)
-        children = descendants(process.pid)
+        read_until(process.stdout.fileno(), b'"running"')
         begun = time.monotonic()
+        read_until(process.stdout.fileno(), b'"stream"')
+        children = descendants(process.pid)
         out = process.stdout.read()
         assert process.wait(30) == 3
         took_s = time.monotonic() - begun
