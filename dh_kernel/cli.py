@@ -1,7 +1,7 @@
 """Commands for people: `jupyter deephaven …`, the same as `dh-kernel …`.
 
 Job: arguments to calls, results and errors to text and exit codes: 0, 1 for an error, 64 for a wrong command line.
-Neighbours: `install`; `batch`, which reads the words behind `run` and `serve` itself, since those behind a script are the script's.
+Neighbours: `install`; `batch`, which reads the words behind `run` and `serve` itself, since those behind a script are its own.
 The kernel is not started from here but with `python -m dh_kernel`, by a front end.
 Refuses to know: how anything is done.
 """

@@ -68,7 +68,8 @@ class KernelSettings(Configurable):
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
     private_names = Bool(
-        False, help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones."
+        False,
+        help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones.",
     ).tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 

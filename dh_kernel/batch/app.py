@@ -22,12 +22,13 @@ from traitlets import CUnicode, Type
 from dh_kernel import __version__
 from dh_kernel.install import DEFAULT_NAME
 
-from .command import Order, UsageError, complain, order_of
+from .command import Order, complain, order_of
 from .kernels import ExistingKernel, Folder, Kernel, OwnSpecs
+from .options import UsageError
 from .outcome import SERVER
 from .reports import REPORTS
-from .runner import Runner, note_to
-from .writing import Writer
+from .runner import Runner
+from .writing import Notes, Writer
 
 
 class BatchApp(RunApp):
@@ -38,9 +39,9 @@ class BatchApp(RunApp):
     description = "Run scripts and notebooks on a Deephaven server."
     kernel_name = CUnicode(DEFAULT_NAME, config=True, help="The kernel to start.")
     kernel_manager_class = Type(default_value=AsyncKernelManager, config=True, help="The kernel manager class to use.")
-    kernel_client_class = AsyncKernelClient
+    kernel_client_class: Any = AsyncKernelClient
 
-    def initialize(self, argv: list[str] | None = None) -> None:
+    def initialize(self, argv: Any = None) -> None:
         """Read options and configuration. The kernel is started later, on the event loop."""
         JupyterApp.initialize(self, argv)
 
@@ -94,17 +95,22 @@ def main(argv: Sequence[str], prog: str, *, serves: bool = False) -> int:
 async def _run(app: BatchApp, order: Order, folder: Folder, prog: str, begun: float) -> int:
     loop = asyncio.get_running_loop()
     runners: list[Runner] = []
-    writer = Writer(lambda: loop.call_soon_threadsafe(lambda: [runner.broken_pipe() for runner in runners]))
+
+    def broken() -> None:
+        for runner in runners:
+            loop.call_soon_threadsafe(runner.broken_pipe)
+
+    writer = Writer(broken)
     report = REPORTS[order.form](writer, table_meta=order.table_meta, colours=sys.stderr.isatty())
-    noting = order.verbose or (sys.stderr.isatty() and not order.quiet)
-    note = note_to(writer, prog) if noting else lambda text: None
+    terminal = sys.stderr.isatty() and not order.quiet
+    notes = Notes(writer, prog, lines=order.verbose or terminal, bars=terminal)
     try:
         kernel = app.kernel(order, folder)
     except OSError:
-        note_to(writer, prog)(f"there is no connection file {order.existing}")
+        notes.say(f"there is no connection file {order.existing}")
         written = asyncio.Event()
         writer.after(lambda: loop.call_soon_threadsafe(written.set))
         await written.wait()
         return SERVER
-    runners.append(Runner(order, kernel, report, writer, note, begun))
+    runners.append(Runner(order, kernel, report, writer, notes, begun))
     return await runners[0].run()

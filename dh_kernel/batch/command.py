@@ -1,7 +1,7 @@
 """The command line of `run` and `serve`: what is to run, where, how it is shown, and what limits it has.
 
-Job: words to an `Order`, or to a complaint. Neighbours: `parameters`, `outcome` (the table in --help); `app` carries the order out.
-Refuses to know Jupyter, but for its run app's options, which are passed on.
+Job: words to an `Order`, or to a complaint. Neighbours: `options`, `parameters`; `app` carries the order out. Refuses
+to know Jupyter, but for its run app's options, which are passed on.
 
 The words behind a script are the script's own, as with `python script.py`. So our options stand before it, or anywhere where
 there is no script: with `-c`, and around a notebook.
@@ -17,15 +17,15 @@ import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dh_kernel.errors import SettingsError
-from dh_kernel.settings import KEY_VARIABLE, VARIABLES
+from dh_kernel.settings import VARIABLES
 
 from . import parameters
-from .outcome import EXIT_CODES, USAGE
+from .options import THEN, UsageError, make_parser
+from .outcome import USAGE
 
-THEN = "--then"
 _FORMS = "Name a script, a notebook, - for the standard input, or give -c CODE"
 _TRAIT = re.compile(r"--[A-Z]\w*\.[\w.]+=.*", re.DOTALL)
 
@@ -69,15 +69,6 @@ class Order:
         return bool({**os.environ, **self.environ}.get(VARIABLES["server"]) or self.existing)
 
 
-class UsageError(Exception):
-    """The command line is wrong."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def order_of(argv: Sequence[str], prog: str, *, serves: bool = False) -> Order:
     """Read a command line.
 
@@ -85,7 +76,7 @@ def order_of(argv: Sequence[str], prog: str, *, serves: bool = False) -> Order:
         UsageError: the text says what is wrong.
         SystemExit: `--help` has been printed.
     """
-    parser, valued, plain = _parser(prog, serves)
+    parser, valued, plain = make_parser(prog, serves)
     segments = _segments(argv)
     words, rest, jupyter = _split(segments[0], valued, plain)
     if rest and rest[0].endswith(".ipynb") and not _has_code(words):
@@ -147,16 +138,16 @@ def _jupyters(word: str, left: list[str]) -> list[str]:
     """An option of Jupyter's run app, with its value, which is taken from the words that are left."""
     if _TRAIT.fullmatch(word):
         return [word]
-    from jupyter_client.runapp import RunApp
+    from jupyter_client.runapp import aliases, flags
 
     name, equals, _ = word.lstrip("-").partition("=")
-    if word.startswith("--") and name in RunApp.aliases.default_args[0] and name != "existing":
+    if word.startswith("--") and name in aliases and name != "existing":
         if equals:
             return [word]
         if not left:
             raise UsageError(f"{word} wants a value")
         return [word, left.pop(0)]
-    if (word.startswith("--") and name in RunApp.flags.default_args[0]) or word in ("-y", "--help-all"):
+    if (word.startswith("--") and name in flags) or word in ("-y", "--help-all"):
         return [word]
     raise UsageError(f"there is no option {word.partition('=')[0]}; see --help")
 
@@ -172,7 +163,9 @@ def _item(code: str | None, rest: list[str]) -> Item:
     arguments = rest[1:]
     if code is not None:
         if rest and rest[0] != "--":
-            raise UsageError(f"there is -c, and {rest[0]!r} too: one thing at a time, others behind {THEN}, arguments behind --")
+            raise UsageError(
+                f"there is -c, and {rest[0]!r} too: one thing at a time, others behind {THEN}, arguments behind --"
+            )
         return Item("code", "-c", code=code, arguments=("-c", *arguments))
     if rest[:1] == ["--"]:
         rest = rest[1:]
@@ -278,7 +271,7 @@ def _output(given: argparse.Namespace, items: tuple[Item, ...]) -> str | None:
         return ""
     if len(notebooks) > 1:
         raise UsageError("--output names one file, and there are several notebooks")
-    return os.path.abspath(given.output)
+    return os.path.abspath(str(given.output))
 
 
 def _environ(given: argparse.Namespace) -> dict[str, str]:
@@ -310,94 +303,6 @@ def _environ(given: argparse.Namespace) -> dict[str, str]:
     if given.no_show_tables:
         environ[VARIABLES["show_tables"]] = "0"
     return environ
-
-
-# The parser
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
-    return value
-
-
-def _seconds_or_none(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
-    return value
-
-
-def _parser(prog: str, serves: bool) -> tuple[argparse.ArgumentParser, set[str], set[str]]:
-    """The parser, and its options that take a value, and those that do not."""
-    parser = _Parser(
-        prog=prog,
-        usage=f"{prog} [OPTIONS] (SCRIPT [ARGUMENT …] | NOTEBOOK.ipynb [OPTIONS] | -c CODE | -) [{THEN} …]",
-        description=_DESCRIPTION_OF_SERVE if serves else _DESCRIPTION,
-        epilog="exit codes:\n" + exit_code_lines(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    what = parser.add_argument_group("what to run")
-    what.add_argument("-c", "--code", metavar="CODE", help="this code; arguments for it stand behind --")
-    what.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help=_PARAMETER)
-    what.add_argument(
-        "-f", "--parameters-file", action="append", default=[], metavar="FILE", help="parameters in YAML or JSON"
-    )
-    what.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable for this run's server")
-    where = parser.add_argument_group("where", "Without these, on a fresh server that ends with the run.")
-    where.add_argument("--host", help="attach to the server on this host; the run's names are its own there")
-    where.add_argument("--port", type=int, help="its port (default: 10000)")
-    where.add_argument("--shared-names", action="store_true", help="attached: use the server's global variables")
-    where.add_argument("--auth-type", metavar="TYPE", help="psk, anonymous, basic, or the class name of a handler")
-    where.add_argument("--auth-token-file", metavar="FILE", help=f"holds its key; or set {KEY_VARIABLE}")
-    where.add_argument("--python", metavar="PROGRAM", help="Python of the launched server")
-    where.add_argument("--java-home", metavar="DIRECTORY", help="JDK of the launched server")
-    where.add_argument("--heap", metavar="SIZE", help="Java heap of the launched server: 4g, 512m")
-    where.add_argument("--jvm-args", metavar="ARGUMENTS", help="more options for its Java, as one word: --jvm-args='-Xss2m'")
-    where.add_argument("--existing", metavar="FILE", help="use the kernel with this connection file")
-    shown = parser.add_argument_group("what is shown")
-    shown.add_argument("--no-show-tables", action="store_true", help="show no assigned tables")
-    shown.add_argument("--no-table-meta", action="store_true", help="no heading above a table")
-    shown.add_argument("--rows", type=int, metavar="N", help="rows of a table's preview (default: 10)")
-    shown.add_argument("-q", "--quiet", action="store_true", help="no notes, no progress bar")
-    shown.add_argument("-v", "--verbose", action="store_true", help="notes also where stderr is no terminal")
-    form = shown.add_mutually_exclusive_group()
-    form.add_argument("--json", dest="form", action="store_const", const="json", default="text", help="one JSON object at the end")
-    form.add_argument(
-        "--json-lines", dest="form", action="store_const", const="json-lines", help="events as JSON lines, as they happen"
-    )
-    limits = parser.add_argument_group("limits, in seconds")
-    limits.add_argument("--timeout", type=_seconds, metavar="S", help="for all of it, the server's start included")
-    limits.add_argument("--cell-timeout", type=_seconds, metavar="S", help="for each cell of a notebook, and each script")
-    limits.add_argument(
-        "--grace", type=_seconds_or_none, default=5.0, metavar="S", help="from an interrupt to the kill (default: %(default)g)"
-    )
-    notebook = parser.add_argument_group("notebooks")
-    notebook.add_argument("-o", "--output", metavar="FILE", help="where the executed one goes (default: NAME.out.ipynb)")
-    notebook.add_argument("--inplace", action="store_true", help="write it over the source")
-    notebook.add_argument("--allow-errors", action="store_true", help="go on after a cell that fails")
-    if serves:
-        parser.add_argument("--show-key", action="store_true", help="print the key with the URL")
-    valued, plain = set(), set()
-    for action in parser._actions:
-        (plain if action.nargs == 0 else valued).update(action.option_strings)
-    return parser, valued, plain
-
-
-def exit_code_lines() -> str:
-    """The table of exit codes, a line each."""
-    lines = [f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items()]
-    return "\n".join([*lines, '  n    sys.exit(n) in the code; sys.exit("text") prints it and gives 1'])
-
-
-_PARAMETER = "a variable, set before the script, or in a notebook's parameters as papermill does"
-_DESCRIPTION = """\
-Run scripts and notebooks on a Deephaven server, one after the other in one session. Scripts print to stdout and stderr as they
-run; tables that they assign, and the value of a trailing expression, go to stdout. Options of `jupyter run` work too."""
-_DESCRIPTION_OF_SERVE = """\
-Run a script, then keep its server alive for dashboards until SIGINT or SIGTERM. Prints the server's URL."""
 
 
 def complain(prog: str, error: UsageError) -> int:

@@ -2,8 +2,8 @@
 
 Neighbours: `reports`; `runner` decides what is sent. Refuses to know where the kernel runs, and what limits there are.
 
-A request asks the kernel, by its metadata, to send no more than a window before it has been taken (`dh_kernel.flow`): so what waits
-for a slow reader is bounded, at both ends. A kernel that does not know this sends all.
+A request asks the kernel, by its metadata, to send no more than a window before it has been taken (`dh_kernel.flow`): so what
+waits for a slow reader is bounded, at both ends. A kernel that does not know this sends all.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Neighbours: `app` builds these, `runner` uses them; jupyter_client does the work. Refuses to know what runs in the kernel.
 
-A run's kernel keeps all it writes in a folder of the run's own, which goes with it: nothing in the home directory is touched, so
-that it may be read-only, and the user's IPython profile and history have no part in it.
+A run's kernel keeps all it writes in a folder of the run's own, which goes with it: nothing in the home directory is touched,
+so that it may be read-only, and the user's IPython profile and history have no part in it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import zmq
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.session import Session
 
 from dh_kernel.install import DEFAULT_DISPLAY_NAME, DEFAULT_NAME, kernel_dict
 
@@ -84,7 +84,11 @@ class Kernel:
 
     async def client(self) -> Any:
         """One more client."""
-        client = self._manager.client(context=self._unlimited())
+        # A session of its own: its name is the identity of its sockets, and replies go to the one that was there last.
+        session = Session(
+            parent=self._manager, key=self._manager.session.key, signature_scheme=self._manager.session.signature_scheme
+        )
+        client = self._manager.client(context=self._unlimited(), session=session)
         client.start_channels(hb=False)
         self._clients.append(client)
         await client.wait_for_ready(timeout=self._ready_timeout_s)
@@ -93,6 +97,7 @@ class Kernel:
     def _unlimited(self) -> Any:
         """Sockets that drop nothing at this end."""
         if self._context is None:
+            import zmq
             import zmq.asyncio
 
             self._context = zmq.asyncio.Context()

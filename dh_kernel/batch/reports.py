@@ -1,7 +1,7 @@
 """What a run shows: text for people and pipes, one JSON object at the end, or JSON lines as things happen.
 
-Neighbours: `writing` (takes the bytes), `outcome`; `conversation` and `notebooks` tell what the kernel says. The JSON forms are
-described by the schemas in `schemas/`, which tests hold every run against. Refuses to know the kernel.
+Neighbours: `writing` (takes the bytes), `outcome`; `conversation` and `notebooks` tell what the kernel says. The JSON
+forms are described by the schemas in `schemas/`, which tests hold every run against. Refuses to know the kernel.
 """
 
 from __future__ import annotations
@@ -57,6 +57,10 @@ class Report:
     def finish(self, outcome: Outcome, seconds: float) -> None:
         """The run has ended."""
 
+    def for_notebooks(self) -> Report:
+        """What is told of a notebook's cells: their output is in the notebook."""
+        return self
+
     def after(self, action: Callable[[], object]) -> None:
         """Call this, on any thread, when what has been reported until now has been taken."""
         self._writer.after(action)
@@ -83,8 +87,18 @@ class TextReport(Report):
     def error(self, error: dict[str, Any]) -> None:
         self._writer.put(ERR, f"{self._lines(error)}\n".encode("utf-8", "backslashreplace"))
 
+    def for_notebooks(self) -> Report:
+        return ErrorsOnly(self._writer, colours=self._colours)
+
     def _say(self, text: str) -> None:
         self._writer.put(OUT, f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
+class ErrorsOnly(Report):
+    """Nothing but errors."""
+
+    def error(self, error: dict[str, Any]) -> None:
+        self._writer.put(ERR, f"{self._lines(error)}\n".encode("utf-8", "backslashreplace"))
 
 
 class JsonReport(Report):

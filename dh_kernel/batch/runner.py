@@ -2,9 +2,9 @@
 
 Neighbours: `kernels`, `conversation`, `notebooks`, `reports`; `app` builds them. Refuses to know command lines and formats.
 
-Whatever asks for the end while something runs (a limit, SIGTERM, SIGHUP, a stdout that nobody reads) is one thing here, a `_Stop`:
-the code is interrupted, has the grace period, and then kernel and server are killed. SIGINT interrupts, and leaves it to the code;
-a second one kills.
+Whatever asks for the end while something runs (a limit, SIGTERM, SIGHUP, a stdout that nobody reads) is one thing here, a
+`_Stop`: the code is interrupted, has the grace period, and then kernel and server are killed. SIGINT interrupts, and leaves it
+to the code; a second one kills.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .conversation import Conversation, KernelGone
 from .outcome import Outcome, Status, of_reply
 from .parameters import as_code
 from .reports import Report
-from .writing import ERR, Writer
+from .writing import Notes, Writer
 
 _END_S = 10.0  # for the orderly end of a run that nobody has stopped
 _TERMINATED_END_S = 3.0
@@ -42,14 +42,13 @@ class Runner:
 
     Args:
         begun: when the command began, by `time.monotonic`; the time limit counts from there.
-        note: tells a person what goes on.
+        notes: tell a person what goes on.
     """
 
-    def __init__(
-        self, order: Order, kernel: Any, report: Report, writer: Writer, note: Callable[[str], None], begun: float
-    ) -> None:
+    def __init__(self, order: Order, kernel: Any, report: Report, writer: Writer, notes: Notes, begun: float) -> None:
         self._order, self._kernel, self._report, self._writer = order, kernel, report, writer
-        self._note, self._begun = note, begun
+        self._notes, self._note, self._begun = notes, notes.note, begun
+        self._notebook_report = report.for_notebooks()
         self._loop = asyncio.get_running_loop()
         self._conversation: Conversation | None = None
         self._stop: asyncio.Future[_Stop] = self._loop.create_future()
@@ -210,9 +209,17 @@ class Runner:
         return of_reply(await self._conversation.execute(item.code, program=program))
 
     async def _run_notebook(self, item: Item) -> Outcome:
-        from .notebooks import run_notebook  # with nbclient and nbformat, which scripts do not need
+        from .notebooks import NotebookRun, Surroundings  # with nbclient and nbformat, which scripts do not need
 
-        return await run_notebook(item, self._order, self._kernel, self._report, self._note, self.server, self._cell_limit)
+        around = Surroundings(
+            self._order, self._kernel, self._notebook_report, self._notes.bar, self.server, self._cell_limit, self._reason
+        )
+        return await NotebookRun(item, around).run()
+
+    def _reason(self) -> dict[str, Any]:
+        """Why a cell has been cut off."""
+        outcome = self._stop.result().outcome if self._stop.done() else Outcome(Status.DIED, ends.DIED)
+        return outcome.error or {"name": "RunEnded", "value": ends.EXIT_CODES[outcome.exit_code], "traceback": []}
 
     def _cell_limit(self) -> asyncio.Handle:
         """Begin to count the time of a cell, or of a script; to be cancelled at its end."""
@@ -274,8 +281,3 @@ class Runner:
     async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
         with contextlib.suppress(Exception):  # what is being ended may be gone already
             await work
-
-
-def note_to(writer: Writer, prog: str) -> Callable[[str], None]:
-    """Notes for a person, on stderr."""
-    return lambda text: writer.put(ERR, f"{prog}: {text}\n".encode("utf-8", "backslashreplace"))

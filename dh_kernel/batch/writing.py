@@ -13,6 +13,34 @@ import threading
 from collections.abc import Callable
 
 OUT, ERR = 1, 2
+_BAR = 30
+
+
+class Notes:
+    """What goes on, for a person, on stderr.
+
+    Args:
+        lines: whether notes are wanted; `bars`: whether there is a terminal, where a line can be written over.
+    """
+
+    def __init__(self, writer: Writer, prog: str, *, lines: bool, bars: bool) -> None:
+        self._writer, self._prog, self._lines, self._bars = writer, prog, lines, bars
+
+    def note(self, text: str) -> None:
+        """A line."""
+        if self._lines:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """A line, wanted or not."""
+        self._writer.put(ERR, f"{self._prog}: {text}\n".encode("utf-8", "backslashreplace"))
+
+    def bar(self, done: int, total: int) -> None:
+        """How far a notebook has come; written over the former one."""
+        if self._bars and total:
+            filled = _BAR * done // total
+            line = f"\r[{'#' * filled}{'.' * (_BAR - filled)}] cell {done} of {total}"
+            self._writer.put(ERR, (line + ("\n" if done == total else "")).encode())
 
 
 class Writer:

@@ -42,8 +42,8 @@ _GOODBYE_S = 2.0
 class SessionOptions:
     """`launched`: the server belongs to this kernel. `linger_s`: how long the server keeps a session whose stream broke.
 
-    `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned. `private`: variables of the session's own, which end
-    with it, instead of the server's global ones.
+    `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned. `private`: variables of the session's own, which
+    end with it, instead of the server's global ones.
     """
 
     launched: bool = False

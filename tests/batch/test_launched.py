@@ -61,9 +61,10 @@ def test_it_needs_no_environment_no_terminal_and_no_home(launched: Runs, tmp_pat
     """As cron starts it; where nothing can be written below the home directory, not even by root."""
     environ = {**bare_environ(launched.environ), "HOME": "/proc/1/nowhere", "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
+    given = [f"{name}={value}" for name, value in environ.items()]
+    code = "from deephaven import empty_table\nt = empty_table(3)\nprint(t.size)"
     done = subprocess.run(
-        ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]
-        + [PROGRAM, "run", "--heap", "1g", "--json", "-c", "from deephaven import empty_table\nt = empty_table(3)\nprint(t.size)"],
+        ["env", "-i", *given, PROGRAM, "run", "--heap", "1g", "--json", "-c", code],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         cwd=tmp_path,
@@ -120,7 +121,9 @@ def test_a_server_that_dies_is_exit_code_four(launched: Runs) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_end_it_cleanly(launched: Runs, number: int, code: int) -> None:
     """The script's `finally` runs, and nothing is left behind."""
-    launched.script("busy.py", "import time\nprint('on', flush=True)\ntry:\n    time.sleep(600)\nfinally:\n    print('tidied up')\n")
+    launched.script(
+        "busy.py", "import time\nprint('on', flush=True)\ntry:\n    time.sleep(600)\nfinally:\n    print('tidied up')\n"
+    )
     process = launched.begin("busy.py")
     try:
         assert process.stdout is not None

@@ -52,7 +52,8 @@ ALLOWED = {
         *LEAVES,
     },
     "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
-    "cli": {"install", "settings", "__init__", *LEAVES},
+    "batch": {"batch", "install", "settings", "__init__", "__main__", *LEAVES},
+    "cli": {"batch", "install", "settings", "__init__", *LEAVES},
     "__main__": {"app", "launching", "settings", "server", *LEAVES},
     "__init__": set(),
 }
@@ -77,7 +78,8 @@ ONLY = {
     "deephaven_internal": {"runtime/engine"},
     "jpy": {"runtime", "server/launcher"},
     "deephaven_server": {"server/launcher"},
-    "jupyter_client": {"install", "cli", "kernel", "app"},
+    "jupyter_client": {"install", "batch", "kernel", "app"},
+    "nbclient": {"batch/notebooks"},
 }
 
 
