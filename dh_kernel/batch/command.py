@@ -224,7 +224,7 @@ def _order(given: argparse.Namespace, items: tuple[Item, ...], jupyter: tuple[st
     for file in given.parameters_file:
         values.update(parameters.from_file(file))
     values.update(parameters.parsed(text) for text in given.parameter)
-    environ = _environ(given)
+    environ = _environ(given, serves)
     order = Order(
         items,
         values,
@@ -274,7 +274,7 @@ def _output(given: argparse.Namespace, items: tuple[Item, ...]) -> str | None:
     return os.path.abspath(str(given.output))
 
 
-def _environ(given: argparse.Namespace) -> dict[str, str]:
+def _environ(given: argparse.Namespace, serves: bool) -> dict[str, str]:
     """The variables of the kernel process."""
     environ: dict[str, str] = {}
     for item in given.env:
@@ -292,7 +292,11 @@ def _environ(given: argparse.Namespace) -> dict[str, str]:
         "jvm_args": given.jvm_args,
         "rows": given.rows,
     }
-    if given.port is not None and given.host is None:
+    if serves:
+        if given.host is not None or given.existing is not None:
+            raise UsageError("serve launches its server: --host and --existing are for run")
+        settings["port"] = given.port
+    elif given.port is not None and given.host is None:
         raise UsageError("--port goes with --host")
     environ.update({VARIABLES[name]: str(value) for name, value in settings.items() if value is not None})
     if given.host is None and (given.auth_type or given.auth_token_file):

@@ -8,6 +8,7 @@ waits for a slow reader is bounded, at both ends. A kernel that does not know th
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import getpass
@@ -89,6 +90,20 @@ class Conversation:
         if program is not None:
             wishes["program"] = program
         return await self._ask("execute_request", content, {"dh_kernel": wishes}, heard=not silent)
+
+    async def value(self, expression: str) -> Any:
+        """The value of an expression that is plain data; None if it cannot be told."""
+        content = {
+            "code": "",
+            "silent": True,
+            "store_history": False,
+            "user_expressions": {"value": expression},
+            "allow_stdin": False,
+            "stop_on_error": True,
+        }
+        reply = await self._ask("execute_request", content, {"dh_kernel": {"quiet": True}}, heard=False)
+        found = reply.get("user_expressions", {}).get("value", {})
+        return ast.literal_eval(found["data"]["text/plain"]) if found.get("status") == "ok" else None
 
     async def kernel_info(self) -> dict[str, Any]:
         """The content of a `kernel_info_reply`."""

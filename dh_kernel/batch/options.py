@@ -62,7 +62,8 @@ def make_parser(prog: str, serves: bool) -> tuple[argparse.ArgumentParser, set[s
     what.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable for this run's server")
     where = parser.add_argument_group("where", "Without these, on a fresh server that ends with the run.")
     where.add_argument("--host", help="attach to the server on this host; the run's names are its own there")
-    where.add_argument("--port", type=int, help="its port (default: 10000)")
+    port = "the port to serve on (default: any free one)" if serves else "its port (default: 10000)"
+    where.add_argument("--port", type=int, help=port)
     where.add_argument("--shared-names", action="store_true", help="attached: use the server's global variables")
     where.add_argument("--auth-type", metavar="TYPE", help="psk, anonymous, basic, or the class name of a handler")
     where.add_argument("--auth-token-file", metavar="FILE", help=f"holds its key; or set {KEY_VARIABLE}")

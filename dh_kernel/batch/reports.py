@@ -51,6 +51,10 @@ class Report:
     def server(self, server: dict[str, Any], started_s: float) -> None:
         """The server is ready."""
 
+    def serving(self, url: str) -> None:
+        """The server stays, and this is its page."""
+        self._writer.put(ERR, f"{url}\n".encode())
+
     def item(self, kind: str, name: str, outcome: Outcome | None, seconds: float, **more: Any) -> None:
         """A script, or a cell of a notebook, begins (no outcome yet) or has ended."""
 
@@ -86,6 +90,9 @@ class TextReport(Report):
 
     def error(self, error: dict[str, Any]) -> None:
         self._writer.put(ERR, f"{self._lines(error)}\n".encode("utf-8", "backslashreplace"))
+
+    def serving(self, url: str) -> None:
+        self._say(url)
 
     def for_notebooks(self) -> Report:
         return ErrorsOnly(self._writer, colours=self._colours)

@@ -28,6 +28,7 @@ from .writing import Notes, Writer
 
 _END_S = 10.0  # for the orderly end of a run that nobody has stopped
 _TERMINATED_END_S = 3.0
+_KEY = "__import__('jpy').get_type('java.lang.System').getProperty('authentication.psk')"
 _MARGIN_S = 0.5  # before an exit at the latest, of the second that there is beyond the grace period
 
 
@@ -54,7 +55,7 @@ class Runner:
         self._stop: asyncio.Future[_Stop] = self._loop.create_future()
         self._kill = asyncio.Event()
         self._interrupts = 0
-        self._ready = False
+        self._ready = self._serving = False
         self._tasks: set[asyncio.Future[Any]] = set()
         self.server: dict[str, Any] = {}
 
@@ -73,6 +74,8 @@ class Runner:
 
     def stop(self, status: Status, exit_code: int, error: dict[str, Any] | None = None) -> None:
         """Interrupt what runs, and end it after the grace period."""
+        if self._serving and status is Status.INTERRUPTED:
+            status, exit_code = Status.OK, ends.SUCCESS
         if not self._stop.done():
             self._stop.set_result(_Stop(Outcome(status, exit_code, error), time.monotonic()))
 
@@ -96,7 +99,9 @@ class Runner:
 
     def _on_interrupt(self) -> None:
         self._interrupts += 1
-        if self._interrupts > 1 or not self._ready:
+        if self._serving and self._interrupts == 1:
+            self.stop(Status.INTERRUPTED, ends.INTERRUPTED)
+        elif self._interrupts > 1 or not self._ready:
             self.stop(Status.INTERRUPTED, ends.INTERRUPTED)
             self._kill.set()
         else:
@@ -229,8 +234,16 @@ class Runner:
         return self._loop.call_later(limit, self._time_is_over, "--cell-timeout", limit)
 
     async def _serve(self) -> None:
-        """Until somebody asks for the end."""
-        await asyncio.Event().wait()
+        """Until somebody asks for the end. That is a success: it is how serving ends."""
+        assert self._conversation is not None
+        url = f"http://{self.server['host']}:{self.server['port']}/ide/"
+        if self._order.show_key:
+            url += f"?psk={await self._conversation.value(_KEY)}"
+        else:
+            self._note("the page asks for the server's key; --show-key prints it with the URL")
+        self._report.serving(url)
+        self._serving = True
+        await asyncio.wait((self._stop,))
 
     # --- the end
 
