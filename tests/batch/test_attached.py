@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from batching import Runs, end, read_until
-from harness import Vanilla
+from harness import Kernel, Vanilla
 
 TABLE = "from deephaven import empty_table\nt = empty_table(100).update(['X = i', 'Y = i * 0.5'])\n"
 
@@ -180,3 +180,13 @@ def test_the_time_limit_keeps_what_came_before(attached: Runs) -> None:
     assert (done.json["status"], done.json["stdout"]) == ("timeout", "begun\n")
     assert "2 s (--cell-timeout)" in done.json["error"]["value"]
     assert time.monotonic() - begun < 60
+
+
+def test_a_kernel_that_runs_already_is_used_and_goes_on(attached: Runs, attached_kernel: Kernel) -> None:
+    file = attached_kernel.manager.connection_file
+    attached_kernel.ok("known = 'of the kernel'")
+    runs = Runs(attached.folder, attached.environ, ("--existing", file))
+    done = runs("-c", "print(known)\nfresh = 'of the run'")
+    assert (done.code, done.text) == (0, "of the kernel\n"), done.errors
+    assert attached_kernel.ok("fresh").result == {"text/plain": "'of the run'"}
+    assert Runs(attached.folder, attached.environ, ("--existing", "none.json"))("-c", "1").code == 2

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 from batching import PROGRAM, Runs, bare_environ, end, read_until
 from harness import descendants, is_gone, wait_until
+from pydeephaven import Session
 
 LIKE_PYTHON = """\
 import os, subprocess, sys, threading, time
@@ -167,3 +169,29 @@ def test_a_run_that_is_killed_leaves_nothing_behind(launched: Runs) -> None:
     finally:
         end(process)
     wait_until(lambda: all(map(is_gone, children)), "kernel and server end")
+
+
+def test_serve_keeps_the_server_alive_until_sigint(launched: Runs) -> None:
+    launched.script("dash.py", "from deephaven import time_table\nlive = time_table('PT1s')\nprint('made')\n")
+    command = [PROGRAM, "serve", "--show-key", "--no-show-tables", "dash.py"]
+    process = subprocess.Popen(
+        command, cwd=launched.folder, env=dict(launched.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"made\n"
+        address, _, key = process.stdout.readline().decode().strip().partition("/ide/?psk=")
+        host, port = address.removeprefix("http://").split(":")
+        children = descendants(process.pid)
+        session = Session(
+            host, int(port), auth_type="io.deephaven.authentication.psk.PskAuthenticationHandler", auth_token=key
+        )
+        assert "live" in session.tables
+        session.close()
+        with urllib.request.urlopen(f"{address}/ide/?psk={key}", timeout=30) as page:
+            assert page.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
