@@ -190,3 +190,10 @@ def test_a_kernel_that_runs_already_is_used_and_goes_on(attached: Runs, attached
     assert (done.code, done.text) == (0, "of the kernel\n"), done.errors
     assert attached_kernel.ok("fresh").result == {"text/plain": "'of the run'"}
     assert Runs(attached.folder, attached.environ, ("--existing", "none.json"))("-c", "1").code == 2
+
+
+def test_the_limit_counts_from_the_start(attached: Runs) -> None:
+    done = attached("--json", "--timeout", "0.2", "-c", "print('never')")
+    assert done.code == 3
+    assert (done.json["status"], done.json["stdout"], done.json["timings"]["start_s"]) == ("timeout", "", None)
+    assert done.json["timings"]["total_s"] < 1.2

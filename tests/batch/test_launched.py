@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -195,3 +196,36 @@ def test_serve_keeps_the_server_alive_until_sigint(launched: Runs) -> None:
     finally:
         end(process)
     wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+@pytest.mark.long
+def test_two_hundred_megabytes_arrive_whole(launched: Runs) -> None:
+    """By lines, from the script and from a child of it, through a pipe whose reader is slow."""
+    launched.script(
+        "pour.py",
+        "import subprocess, sys\n"
+        "for n in range(1_000_000):\n    print(f'{n:099d}')\n"
+        "sys.stdout.flush()\n"
+        "subprocess.run(['head', '-c', '100000000', '/dev/zero'])\n",
+    )
+    process = launched.begin("pour.py")
+    try:
+        assert process.stdout is not None
+        read, digest, largest_kb = 0, hashlib.sha256(), 0
+        while more := process.stdout.read(1 << 20):
+            digest.update(more)
+            read += len(more)
+            time.sleep(0.01)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            if "VmRSS:" in status:
+                largest_kb = max(largest_kb, int(status.split("VmRSS:")[1].split()[0]))
+        assert process.wait(60) == 0
+    finally:
+        end(process)
+    assert read == 200_000_000
+    wanted = hashlib.sha256()
+    for n in range(1_000_000):
+        wanted.update(f"{n:099d}\n".encode())
+    wanted.update(bytes(100_000_000))
+    assert digest.hexdigest() == wanted.hexdigest()
+    assert largest_kb < 180_000
