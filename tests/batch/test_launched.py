@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_script_runs_as_python_runs_it(launched: Runs) -> None:
     launched.script("data.txt", "relative paths")
     environ = {"GIVEN": "given"}
     wanted = subprocess.run(
-        [os.environ.get("PYTHON", "python3"), "sub/like.py", "a", "--json"],
+        [sys.executable, "sub/like.py", "a", "--json"],
         capture_output=True,
         cwd=launched.folder,
         env={**launched.environ, **environ},
