@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_client.session import Session
 
 from dh_kernel.install import DEFAULT_DISPLAY_NAME, DEFAULT_NAME, kernel_dict
@@ -74,12 +74,15 @@ class Kernel:
         """Start the process; its first client, whose channels are open, once it answers.
 
         Raises:
-            RuntimeError: it does not answer, or has ended.
+            RuntimeError: there is no such kernel, it does not answer, or it has ended.
         """
         with self._log.open("wb") as log:
-            await self._manager.start_kernel(
-                env=self._environ, cwd=os.getcwd(), stdin=None, stdout=log.fileno(), stderr=log.fileno()
-            )
+            try:
+                await self._manager.start_kernel(
+                    env=self._environ, cwd=os.getcwd(), stdin=None, stdout=log.fileno(), stderr=log.fileno()
+                )
+            except (NoSuchKernel, OSError) as error:
+                raise RuntimeError(str(error)) from error
         return await self.client()
 
     async def client(self) -> Any:

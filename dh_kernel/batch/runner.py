@@ -65,7 +65,11 @@ class Runner:
         if self._order.timeout_s is not None:
             left = self._begun + self._order.timeout_s - time.monotonic()
             self._loop.call_later(max(left, 0), self._time_is_over, "--timeout", self._order.timeout_s)
-        outcome = await self._outcome()
+        try:
+            outcome = await self._outcome()
+        except BaseException:  # a fault of ours: it shows, and leaves no kernel behind
+            await self._quietly(self._kernel.kill())
+            raise
         self._report.finish(outcome, time.monotonic() - self._begun)
         await self._end()
         return outcome.exit_code

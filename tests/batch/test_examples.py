@@ -27,6 +27,7 @@ def nightly(runs: Runs, *arguments: str, **environ: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.long
 def test_the_pipeline_writes_the_report(launched: Runs) -> None:
     done = nightly(launched, "2024-01-02", ".")
     assert done.returncode == 0, done.stderr
@@ -36,6 +37,7 @@ def test_the_pipeline_writes_the_report(launched: Runs) -> None:
     assert "2024-01-02 has 1000 trades at 17 prices" in report
 
 
+@pytest.mark.long
 def test_the_pipeline_tries_again_where_there_is_no_server(launched: Runs) -> None:
     done = nightly(launched, "2024-01-02", DH_KERNEL_JAVA_HOME="/")
     assert done.returncode == 2

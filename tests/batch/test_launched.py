@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from batching import PROGRAM, Runs, bare_environ, end, read_until
-from harness import descendants, is_gone, wait_until
+from harness import HEAP, descendants, is_gone, wait_until
 from pydeephaven import Session
 
 LIKE_PYTHON = """\
@@ -40,26 +41,29 @@ if __name__ == "__main__":
 
 
 def test_a_script_runs_as_python_runs_it(launched: Runs) -> None:
+    """With hardly any environment, and a home directory that cannot be, as cron may start it."""
     (launched.folder / "sub").mkdir()
     launched.script("sub/like.py", LIKE_PYTHON)
     launched.script("sub/beside.py", "NAME = 'a module beside it'\n")
     launched.script("sub/json.py", "raise RuntimeError('a module of the user must not reach the kernel')\n")
     launched.script("json.py", "raise RuntimeError('nor one of the working directory')\n")
     launched.script("data.txt", "relative paths")
-    environ = {"GIVEN": "given"}
+    environ = {**bare_environ(launched.environ), "HOME": "/proc/1/nowhere", "TMPDIR": str(launched.folder)}
+    bare = Runs(launched.folder, environ, ("--heap", HEAP))
     wanted = subprocess.run(
         [sys.executable, "sub/like.py", "a", "--json"],
         capture_output=True,
         cwd=launched.folder,
-        env={**launched.environ, **environ},
+        env={**environ, "GIVEN": "given"},
         check=False,
     )
-    done = launched("--env", "GIVEN=given", "sub/like.py", "a", "--json")
+    done = bare("--env", "GIVEN=given", "sub/like.py", "a", "--json")
     assert done.out == wanted.stdout
     assert done.err == wanted.stderr
     assert done.code == wanted.returncode == 3
 
 
+@pytest.mark.long
 def test_it_needs_no_environment_no_terminal_and_no_home(launched: Runs, tmp_path: Path) -> None:
     """As cron starts it; where nothing can be written below the home directory, not even by root."""
     environ = {**bare_environ(launched.environ), "HOME": "/proc/1/nowhere", "TMPDIR": str(tmp_path / "tmp")}
@@ -114,6 +118,7 @@ def test_the_time_limit_ends_what_will_not_end(launched: Runs) -> None:
     wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
 
 
+@pytest.mark.long
 def test_a_server_that_dies_is_exit_code_four(launched: Runs) -> None:
     done = launched("--json", "-c", "import os, time\nprint('last words', flush=True)\ntime.sleep(1)\nos._exit(5)")
     assert done.code == 4
@@ -121,6 +126,7 @@ def test_a_server_that_dies_is_exit_code_four(launched: Runs) -> None:
     assert "exit code 5" in done.json["error"]["value"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_end_it_cleanly(launched: Runs, number: int, code: int) -> None:
     """The script's `finally` runs, and nothing is left behind."""
@@ -140,6 +146,7 @@ def test_signals_end_it_cleanly(launched: Runs, number: int, code: int) -> None:
     wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
 
 
+@pytest.mark.long
 def test_a_second_interrupt_kills(launched: Runs) -> None:
     launched.script("stubborn.py", STUBBORN)
     process = launched.begin("stubborn.py")
@@ -172,6 +179,7 @@ def test_a_run_that_is_killed_leaves_nothing_behind(launched: Runs) -> None:
     wait_until(lambda: all(map(is_gone, children)), "kernel and server end")
 
 
+@pytest.mark.long
 def test_serve_keeps_the_server_alive_until_sigint(launched: Runs) -> None:
     launched.script("dash.py", "from deephaven import time_table\nlive = time_table('PT1s')\nprint('made')\n")
     command = [PROGRAM, "serve", "--show-key", "--no-show-tables", "dash.py"]
@@ -229,3 +237,27 @@ def test_two_hundred_megabytes_arrive_whole(launched: Runs) -> None:
     wanted.update(bytes(100_000_000))
     assert digest.hexdigest() == wanted.hexdigest()
     assert largest_kb < 180_000
+
+
+@pytest.mark.long
+def test_a_kernel_that_dies_is_exit_code_four(launched: Runs) -> None:
+    process = launched.begin("--json-lines", "-c", "print('on', flush=True)\nimport time\ntime.sleep(600)")
+    try:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), b'"stream"')
+        children = descendants(process.pid)
+        os.kill(children[0], signal.SIGKILL)
+        last = process.stdout.read().splitlines()[-1]
+        assert process.wait(30) == 4
+        assert b'"died"' in last
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+@pytest.mark.long
+def test_another_kernel_by_the_options_of_jupyter_run(launched: Runs) -> None:
+    """`--kernel` is Jupyter's; a kernel that knows nothing of Deephaven runs code all the same."""
+    done = launched("--kernel", "python3", "--RunApp.kernel_timeout=60", "-c", "import sys\nprint('plain')\n6 * 7")
+    assert (done.code, done.text) == (0, "plain\n42\n"), done.errors
+    assert launched("--kernel", "nothing-of-this-name", "-c", "1").code == 2

@@ -87,6 +87,7 @@ def test_a_failing_notebook_is_written_with_the_failing_cell_marked(attached: Ru
     assert [path.name for path in attached.folder.iterdir()] == ["nb.ipynb"]
 
 
+@pytest.mark.long
 def test_allow_errors_goes_on(attached: Runs) -> None:
     notebook(attached.folder / "nb.ipynb", ["1 / 0", "print('went on')"])
     done = attached("nb.ipynb", "--allow-errors", "--json")
@@ -96,6 +97,7 @@ def test_allow_errors_goes_on(attached: Runs) -> None:
     assert statuses(attached.folder / "nb.out.ipynb") == ["completed", "completed"]
 
 
+@pytest.mark.long
 def test_sys_exit_in_a_notebook_gives_its_code(attached: Runs) -> None:
     notebook(attached.folder / "nb.ipynb", ["import sys\nsys.exit(9)", "print('never')"])
     done = attached("nb.ipynb", "--json-lines")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pexpect  # type: ignore[import-untyped]
+import pytest
 from batching import TIMEOUT_S, Runs, notebook
 
 
@@ -27,6 +28,7 @@ def test_questions_and_notes_at_a_terminal(attached: Runs) -> None:
         child.close(force=True)
 
 
+@pytest.mark.long
 def test_a_progress_bar_over_the_cells(attached: Runs) -> None:
     notebook(attached.folder / "nb.ipynb", ["1", "2"])
     child = at_a_terminal(attached, "nb.ipynb")

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import websocket
 from batching import notebook
 from harness import ATTACHED, LAUNCHED, TIMEOUT_S, Place, wait_until
@@ -24,6 +25,7 @@ from harness import ATTACHED, LAUNCHED, TIMEOUT_S, Place, wait_until
 TABLE = "from deephaven import empty_table\nt = empty_table(3).update('X = i')\nprint('made', t.size)\nt"
 
 
+@pytest.mark.long
 def test_nbmake_tells_good_notebooks_from_bad_ones(attached_place: Place, tmp_path: Path) -> None:
     notebook(tmp_path / "good.ipynb", [TABLE])
     notebook(tmp_path / "bad.ipynb", ["1 / 0"])
