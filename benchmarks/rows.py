@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+from batch import run_big_table, run_hello, run_pour
 from clients import BenchmarkError, CellRun
 from interactive import comm_round_trip, completion, inspection, interrupts
 from live import live_outputs, live_table
@@ -190,6 +191,9 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "comm-round-trip": comm_round_trip,
     "live-table": live_table,
     "live-outputs": live_outputs,
+    "run-hello": run_hello,
+    "run-pour": run_pour,
+    "run-big-table": run_big_table,
 }
 
 

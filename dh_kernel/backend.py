@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, SettingsError
 from dh_kernel.model import TablePreview
@@ -94,6 +94,21 @@ class Backend:
             return f"Connecting to Deephaven at {self.settings.endpoint.address}"
         version = self._process.version if self._process is not None else None
         return f"Starting Deephaven {version}" if version else "Starting Deephaven"
+
+    @property
+    def description(self) -> dict[str, Any] | None:
+        """The server in use, for front ends: no key. None while there is none."""
+        if self._session is None:
+            return None
+        info, endpoint = self._session.info, self._session.endpoint
+        return {
+            "version": info.deephaven if info is not None else None,
+            "python": info.python if info is not None else None,
+            "java_home": self._process.java.home if self._process is not None else None,
+            "host": endpoint.host,
+            "port": endpoint.port,
+            "launched": self._process is not None,
+        }
 
     @property
     def current(self) -> Session | None:
@@ -233,7 +248,10 @@ class Backend:
         session = Session.open(
             endpoint,
             SessionOptions(
-                launched=process is not None, interrupt_grace_s=settings.interrupt_grace_s, tables=settings.for_tables()
+                launched=process is not None,
+                interrupt_grace_s=settings.interrupt_grace_s,
+                tables=settings.for_tables(),
+                private=settings.private_names and process is None,
             ),
             lambda event, size: self._call(self._listener.on_event, session_of(opened), event, size),
             lambda error: self._call(self._on_lost, session_of(opened), error),

@@ -1,7 +1,8 @@
 """Commands for people: `jupyter deephaven …`, the same as `dh-kernel …`.
 
 Job: arguments to calls, results and errors to text and exit codes: 0, 1 for an error, 64 for a wrong command line.
-Neighbours: `install`. The kernel is not started from here but with `python -m dh_kernel`, by a front end.
+Neighbours: `install`; `batch`, which reads the words behind `run` and `serve` itself, since those behind a script are its own.
+The kernel is not started from here but with `python -m dh_kernel`, by a front end.
 Refuses to know: how anything is done.
 """
 
@@ -43,8 +44,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    if words[:1] in (["run"], ["serve"]):
+        from dh_kernel.batch.app import main as run
+
+        return run(words[1:], f"{parser.prog} {words[0]}", serves=words[0] == "serve")
+    arguments = parser.parse_args(words)
     command: Callable[[argparse.Namespace], None] = arguments.command
     try:
         command(arguments)
@@ -63,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dh-kernel {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_install(commands)
+    commands.add_parser("run", help="run scripts and notebooks, and end with an exit code that tells how it went")
+    commands.add_parser("serve", help="run a script and keep its server alive for dashboards")
     return parser
 
 

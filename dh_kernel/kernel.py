@@ -33,6 +33,7 @@ from .asking import Asker
 from .backend import Backend
 from .commands import Command, command_of, run_command, without_secrets
 from .debug_channel import DebugChannel
+from .flow import TAKEN
 from .interrupting import Interrupter
 from .publishing import Publisher
 from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
@@ -119,6 +120,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             "banner": self.banner,
             "help_links": self.help_links,
             "supported_features": features,
+            "deephaven": self.backend.description if self.backend is not None else None,
         }
 
     # --- lanes: the main shell's, and one for each subshell
@@ -259,7 +261,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
             return await self._publish_until_done(run)
         except DhKernelError as error:
-            return CellDone(run.id, {"ename": type(error).__name__, "evalue": str(error), "traceback": _told(error)})
+            return _failed(run, error)
         finally:
             self._runs.end(run)
 
@@ -274,7 +276,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._send(run, "stream", {"name": "stdout", "text": text})
             return CellDone(run.id)
         except DhKernelError as error:
-            return CellDone(run.id, {"ename": type(error).__name__, "evalue": str(error), "traceback": _told(error)})
+            return _failed(run, error)
         finally:
             self._runs.end(run)
             if self.backend.current is not former:
@@ -297,10 +299,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         noted = False
         try:
             await asyncio.wait((work, stop), timeout=NOTE_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and not stop.done():
+            if not work.done() and not stop.done() and not run.quiet:
                 noted = True
                 self._send(run, "stream", {"name": "stderr", "text": f"{what or self.backend.what_starts} …\n"})
-                await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
             return work.result() if work.done() else None
         finally:
             stop.cancel()
@@ -317,6 +319,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                     self._publisher.finish(run)
                 session.consumed(size)
                 return event
+            await run.flow.room(size)
             await self._publish_event(run, event, begun)
             session.consumed(size, at_once=isinstance(event, TableShown))
 
@@ -443,7 +446,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             content,
             parent=run.parent,
             ident=self._topic(kind),
-            metadata=metadata,
+            metadata=run.flow.marked(metadata),
             buffers=buffers,
         )
 
@@ -499,12 +502,17 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     async def dispatch_control(self, msg: Any) -> None:
         """One after the other, as in the base class, but for what debuggers ask."""
-        if self._kind_of(msg) != "debug_request":
+        kind = self._kind_of(msg)
+        if kind not in ("debug_request", TAKEN):
             await super().dispatch_control(msg)
             return
         assert self.session is not None
         idents, frames = self.session.feed_identities(msg, copy=False)
-        await self._debug.handle(idents, self.session.deserialize(frames, content=True, copy=False))
+        message = self.session.deserialize(frames, content=True, copy=False)
+        if kind == TAKEN:
+            self.io_loop.asyncio_loop.call_soon_threadsafe(self._runs.taken, message["content"])
+        else:
+            await self._debug.handle(idents, message)
 
     def running_parent(self) -> dict[str, Any]:
         """The message that the running cell answers, or else the latest one. Any thread."""
@@ -552,5 +560,7 @@ def _without_surrogates(code: str) -> str:
     return code.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _told(error: DhKernelError) -> list[str]:
-    return [f"{type(error).__name__}: {error}"]
+def _failed(run: Run, error: DhKernelError) -> CellDone:
+    """The end of a run by an error of ours; `dh_kernel` tells it from one of the user's code with the same name."""
+    name = type(error).__name__
+    return CellDone(run.id, {"ename": name, "evalue": str(error), "traceback": [f"{name}: {error}"], "dh_kernel": True})

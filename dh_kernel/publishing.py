@@ -83,7 +83,7 @@ class Publisher:
     async def publish(self, run: Run, event: Event, begun: Any) -> None:
         """Publish one event."""
         if isinstance(event, StreamText):
-            self._send(run, "stream", {"name": event.name, "text": event.text})
+            self._send(run, "stream", {"name": event.name, "text": event.text}, buffers=[event.raw] if event.raw else None)
         elif isinstance(event, Displayed):
             self._display(run, event)
         elif isinstance(event, Resulted):

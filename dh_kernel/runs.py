@@ -15,6 +15,8 @@ from typing import Any
 from dh_kernel.errors import DhKernelError
 from dh_kernel.session import CellDone, Event
 
+from .flow import Flow
+
 _REMEMBERED = 1000
 _PATIENCE_S = 0.75
 COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
@@ -44,6 +46,9 @@ class Run:
         self.is_comm = header["msg_type"] in COMM_MESSAGES
         self.silent = bool(parent["content"].get("silent", False))
         self.can_update = "cellId" in parent.get("metadata", {})  # who names the cell also updates what it has shown
+        wishes = (parent.get("metadata") or {}).get("dh_kernel") or {}
+        self.quiet = bool(wishes.get("quiet"))  # no notes of ours among the code's output
+        self.flow = Flow(int(wishes.get("window", 0)))
         self.events: asyncio.Queue[tuple[Any, Event, int, Any]] = asyncio.Queue()
         self.gone: asyncio.Future[DhKernelError] = asyncio.get_running_loop().create_future()
         self.interrupted = asyncio.Event()
@@ -151,6 +156,12 @@ class Runs:
         """Whom the stop button means: the main shell's runs; where there are none, those of the subshells."""
         active = self.active
         return [run for run in active if run.lane is None] or active
+
+    def taken(self, content: dict[str, Any]) -> None:
+        """A front end has dealt with a run's output, up to a number; see `flow`."""
+        for run in self.active:
+            if run.parent["header"]["msg_id"] == content.get("run"):
+                run.flow.taken(int(content.get("taken", 0)))
 
     def of_session(self, session: Any) -> Iterator[Run]:
         """Those under way in a session."""

@@ -85,6 +85,10 @@ class KernelSettings(Configurable):
         " path. Default: http:// with the server's host and port.",
     ).tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
+    private_names = Bool(
+        False,
+        help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones.",
+    ).tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
 
@@ -111,6 +115,7 @@ VARIABLES: Mapping[str, str] = {
     "live_outputs": "DH_KERNEL_LIVE_OUTPUTS",
     "browser_url": "DH_KERNEL_BROWSER_URL",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
+    "private_names": "DH_KERNEL_PRIVATE_NAMES",
     "debug": "DH_KERNEL_DEBUG",
 }
 """The environment variable of each trait of `KernelSettings`."""
@@ -159,6 +164,7 @@ class Settings:
     live_outputs: int = 20
     browser_url: str = ""
     interrupt_grace_s: float = 1.0
+    private_names: bool = False
     debug: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -350,6 +356,7 @@ class _Checker:
             live_outputs=self._checked("live_outputs", _number(0, 1000), default.live_outputs),
             browser_url=self._checked("browser_url", origin, default.browser_url),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
+            private_names=self._checked("private_names", bool, default.private_names),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._warnings),
         )

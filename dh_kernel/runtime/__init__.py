@@ -6,6 +6,7 @@ it is written and tested as normal modules, and kernels of different versions ca
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import sys
 import threading
@@ -22,7 +23,7 @@ def open_session(session_id: str, namespace: dict[str, Any], options: dict[str, 
     Called by a console script. The result must be a global while the kernel fetches it; it can be deleted right after.
 
     Args:
-        namespace: the globals in which cells run.
+        namespace: the globals in which cells run, unless the options ask for private ones.
         options: those of `dh_kernel.session.SessionOptions`, as JSON data.
     Raises:
         EngineError: the server lacks something; the text is for the user.
@@ -36,6 +37,8 @@ def open_session(session_id: str, namespace: dict[str, Any], options: dict[str, 
         if session is None:
             engine = Engine()
             ensure_channel_type()
+            if options.get("private"):
+                namespace = {"__name__": "__main__", "__doc__": None, "__builtins__": builtins}
             own_files = (f"<{__name__}>", __file__.rpartition("__init__")[0], "<dh_kernel")
             session = RuntimeSession(session_id, namespace, engine, own_files, options)
             session.on_close(lambda: _sessions.pop(session_id, None) and None)

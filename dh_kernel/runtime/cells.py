@@ -17,7 +17,7 @@ from typing import Any
 from .engine import Engine
 from .interrupts import LOOP_PATIENCE_S, StrikeZone, checkpoint, strike_what_runs
 from .lanes import ThreadWorker, Worker, lent_main_thread
-from .streams import Switchboard, TextBuffer
+from .streams import EXACT, Switchboard, TextBuffer
 from .threads import ServiceThread
 
 Outcome = dict[str, Any]
@@ -45,6 +45,7 @@ class Cell:
         self.cell_meta: dict[str, Any] = message.get("cell_meta") or {}
         self.parent: dict[str, Any] = message.get("parent", {})
         self.allow_stdin: bool = message.get("allow_stdin", False)
+        self.exact = bool((self.cell_meta.get("dh_kernel") or {}).get("exact"))
         self.asking = threading.Lock()
         self.front: Any = None
         self.abandoned = self.over = False
@@ -67,7 +68,7 @@ class Cell:
         if self.abandoned or self.silent:
             return
         self._before_text()
-        if self._text.write(self.id, name, text):
+        if self._text.write(self.id, EXACT + name if self.exact else name, text):
             self._wait_for_room()
             self.guarded(self._text.flush)
 

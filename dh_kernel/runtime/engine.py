@@ -116,6 +116,11 @@ class Engine:
         """Let the script session hold what a scope holds, for as long as the server runs: a kernel's variables outlive it."""
         scope.transferTo(self._script_session.getQueryScope())
 
+    @staticmethod
+    def release(scope: Any) -> None:
+        """Let go of all that a scope holds."""
+        scope.release()
+
     def observe_scope(self) -> None:
         """Tell other clients, the web UI among them, which variables have changed. Waits while a console script runs.
 

@@ -26,7 +26,7 @@ from .display import Bundle, text_of
 from .live import LiveOutputs
 from .preferences import Preferences
 from .process_output import ProcessOutput
-from .streams import Switchboard, TextBuffer, printable
+from .streams import EXACT, Switchboard, TextBuffer, exact_bytes, printable
 from .tables import Tables
 
 _ANSWER_LOOK_S = 0.05  # how long a wait may last before Python gets a chance to deliver an interrupt
@@ -90,7 +90,7 @@ class Outputs:
 
     def take_process_output(self) -> bool:
         """In a launched server: show what belongs to no cell as well. Returns whether the file descriptors are read here."""
-        self._process_output = ProcessOutput.of_launcher(self._take_unowned)
+        self._process_output = ProcessOutput.of_launcher(self._take_unowned, self._is_exact)
         self._takes_unowned = self._process_output is None
         if self._takes_unowned:  # else what belongs to no cell comes by the file descriptors
             self._switchboard.unowned.append(self._take_unowned)
@@ -290,13 +290,19 @@ class Outputs:
             self._process_output.close()
 
     def _send_text(self, cell_id: str, name: str, text: str) -> None:
-        log, _, stream = name.rpartition(":")
-        header = {"kind": "stream", "cell": cell_id, "name": stream, "text": text, "log": bool(log)}
-        self._channel.queue(header, size=len(text) + 64)
+        marks, _, stream = name.rpartition(":")
+        raw = exact_bytes(text) if EXACT in name else None
+        shown = text if raw is None else ""
+        header = {"kind": "stream", "cell": cell_id, "name": stream, "text": shown, "log": "log" in marks}
+        self._channel.queue(header, () if raw is None else (raw,), size=len(text) + 64)
 
     def _take_unowned(self, name: str, text: str) -> None:
         cell = self.last_cell
-        self._text.write(cell.id if cell is not None and not cell.silent else "", f"log:{name}", text)
+        mark = EXACT if cell is not None and cell.exact else ""
+        self._text.write(cell.id if cell is not None and not cell.silent else "", f"log:{mark}{name}", text)
+
+    def _is_exact(self) -> bool:
+        return self.last_cell is not None and self.last_cell.exact
 
 
 def clean(value: Any) -> Any:

@@ -21,10 +21,12 @@ from .threads import ServiceThread
 class ProcessOutput:
     """Reads on a thread of its own, and on the thread of a cell that writes next."""
 
-    def __init__(self, descriptors: tuple[int, int], take: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, descriptors: tuple[int, int], take: Callable[[str, str], None], exact: Callable[[], bool] = lambda: False
+    ) -> None:
         self._streams = list(zip(descriptors, ("stdout", "stderr"), strict=True))
         self._decoders = {fd: codecs.getincrementaldecoder("utf-8")("replace") for fd in descriptors}
-        self._take = take
+        self._take, self._exact = take, exact
         self._lock = threading.Lock()
         self._closed = False
         self._here = threading.local()  # a poll object serves one thread at a time
@@ -33,7 +35,7 @@ class ProcessOutput:
         ServiceThread(target=self._run, name="dh-kernel-output", daemon=True).start()
 
     @classmethod
-    def of_launcher(cls, take: Callable[[str, str], None]) -> ProcessOutput | None:
+    def of_launcher(cls, take: Callable[[str, str], None], exact: Callable[[], bool] = lambda: False) -> ProcessOutput | None:
         """A reader of the launcher's descriptors, if it has lent them. There is one: that of a former session stops."""
         launcher: Any = sys.modules.get(LAUNCHER_MODULE)
         descriptors = getattr(launcher, "output_fds", None)
@@ -42,7 +44,7 @@ class ProcessOutput:
         former = getattr(launcher, "process_output", None)
         if former is not None:
             former.close()
-        launcher.process_output = reader = cls(descriptors, take)
+        launcher.process_output = reader = cls(descriptors, take, exact)
         return reader
 
     def has_text(self) -> bool:
@@ -72,7 +74,7 @@ class ProcessOutput:
     def _read(self, fd: int, name: str) -> None:
         with contextlib.suppress(BlockingIOError, OSError):
             while data := os.read(fd, 1 << 16):
-                text = self._decoders[fd].decode(data)
+                text = data.decode("utf-8", "surrogateescape") if self._exact() else self._decoders[fd].decode(data)
                 if text:
                     self._take(name, text)
                 if len(data) < 1 << 12:

@@ -9,6 +9,7 @@ Messages in: one method `_on_…` each. Frames out are listed in `outputs`; besi
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import threading
@@ -32,6 +33,7 @@ from .listeners import follow_listeners
 from .live import LiveOutputs
 from .outputs import Outputs, clean
 from .preferences import Preferences
+from .programs import Program, ProgramInterpreter
 from .questioner import Questioner
 from .scope import ScopeObserver
 from .stdin import install_empty_stdin, install_pdb
@@ -49,9 +51,10 @@ class RuntimeSession:
         self, session_id: str, namespace: dict[str, Any], engine: Engine, own_files: tuple[str, ...], options: dict[str, Any]
     ) -> None:
         self.id = session_id
-        self._engine, self._namespace = engine, namespace
+        self._engine, self._namespace, self._own_files = engine, namespace, own_files
         self._linger_s = float(options["linger_s"])
         self._launched = bool(options["launched"])
+        self._private = bool(options.get("private"))
         self._grace_s = float(options["interrupt_grace_s"])
         self._when_closed: Callable[[], None] = lambda: None
         self._scope = engine.new_scope()
@@ -156,18 +159,34 @@ class RuntimeSession:
     def _on_execute(self, message: dict[str, Any]) -> None:
         cell = self._cells[message["cell"]] = self._outputs.new_cell(message)
         self._live.cell_begins(cell)
-        evaluator = self._evaluator
+        evaluator = self._evaluator_of(cell)
         self._lane(cell.lane).submit(
             cell,
-            lambda: self._evaluate(cell, message),
+            lambda: self._evaluate(evaluator, cell, message),
             lambda outcome: self._done(cell, outcome),
             lambda: evaluator.interpreter.awaits(message["code"]),
         )
 
-    def _evaluate(self, cell: Cell, message: dict[str, Any]) -> Coroutine[Any, Any, Outcome]:
+    def _evaluator_of(self, cell: Cell) -> Evaluator:
+        """The session's, or one for a script that is run as a program."""
+        program = Program.of(cell.cell_meta)
+        if program is None:
+            return self._evaluator
+        evaluator = copy.copy(self._evaluator)
+        evaluator.interpreter = ProgramInterpreter(
+            program,
+            self._namespace,
+            lambda: self._evaluator.interpreter,
+            self._switchboard,
+            self._own_files,
+            launched=self._launched,
+        )
+        return evaluator
+
+    def _evaluate(self, evaluator: Evaluator, cell: Cell, message: dict[str, Any]) -> Coroutine[Any, Any, Outcome]:
         install_comms()
         self._debugger.enter_cell()
-        return self._evaluator.run(cell, message)
+        return evaluator.run(cell, message)
 
     def _on_comm(self, message: dict[str, Any]) -> None:
         """A message to a comm: as soon as its lane is free, also while a cell awaits something there."""
@@ -335,7 +354,11 @@ class RuntimeSession:
         self._comms.close()
         self._scope_observer.close()
         self._evaluator.interpreter.close()
-        self._engine.leave_to_console(self._scope)
+        if self._private:
+            self._namespace.clear()
+            self._engine.release(self._scope)
+        else:
+            self._engine.leave_to_console(self._scope)
         self._outputs.close()
         self.channel.close()
         self._when_closed()

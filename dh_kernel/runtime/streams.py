@@ -15,6 +15,7 @@ import contextvars
 import functools
 import io
 import os
+import re
 import sys
 import threading
 import time
@@ -32,11 +33,18 @@ FLUSH_EVERY_S = 0.03
 # How long unfinished lines wait for their end: `print` writes its parts one by one, and the processors may be busy.
 SETTLE_S = 0.025
 _REMEMBERED_FILES = 5000
+EXACT = "exact:"
+"""Before the name of a stream: the text of an exact cell."""
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _CONSOLE_FILE = "<string>"
 
 
 class Target(Protocol):
-    """Whoever takes text: a cell. `over` tells that its code has ended."""
+    """Whoever takes text: a cell. `over` tells that its code has ended.
+
+    It may have `exact`, true where its front end wants bytes as they are: those that are not UTF-8 are then lone surrogates in
+    its text, as `surrogateescape` makes them.
+    """
 
     over: bool
 
@@ -166,6 +174,11 @@ class RoutedStream(io.TextIOBase):
         self._previous.write(text)
         return len(text)
 
+    def write_bytes(self, raw: bytes) -> None:
+        target = None if self._forked else self._switchboard.current()
+        exact = getattr(target, "exact", False)  # not so in a cell of another version of the runtime
+        self.write(raw.decode("utf-8", "surrogateescape" if exact else "replace"))
+
     def flush(self) -> None:
         if self._forked or self._switchboard.current() is None:
             self._previous.flush()
@@ -181,7 +194,7 @@ class RoutedStream(io.TextIOBase):
 
     @property
     def buffer(self) -> _RoutedBytes:
-        """For code that writes bytes; what is not UTF-8 shows as replacement characters."""
+        """For code that writes bytes; what is not UTF-8 shows as replacement characters, but where all must be exact."""
         return _RoutedBytes(self)
 
 
@@ -191,7 +204,7 @@ class _RoutedBytes(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         raw = bytes(data)
-        self._stream.write(raw.decode("utf-8", "replace"))
+        self._stream.write_bytes(raw)
         return len(raw)
 
     def writable(self) -> bool:
@@ -237,7 +250,8 @@ def _follow_threads(switchboard: Switchboard) -> None:
 class TextBuffer:
     """Text of one session's cells, in order, waiting to be sent: at once when quiet, in lumps when it pours.
 
-    `send(cell_id, name, text)` queues a piece of at most `MAX_FRAME_BYTES` characters and does not wait.
+    `send(cell_id, name, text)` queues a piece of at most `MAX_FRAME_BYTES` characters and does not wait. The text of
+    an `exact` cell keeps its lone surrogates.
     """
 
     def __init__(self, send: Callable[[str, str, str], None], wake: Callable[[], None]) -> None:
@@ -274,7 +288,9 @@ class TextBuffer:
                 parts, self._parts, self._size = self._parts, [], 0
                 self._last_flush = time.monotonic()
             for cell_id, name, pieces in parts:
-                text = printable("".join(pieces))
+                text = "".join(pieces)
+                if EXACT not in name:
+                    text = printable(text)
                 for start in range(0, len(text), MAX_FRAME_BYTES):
                     self._send(cell_id, name, text[start : start + MAX_FRAME_BYTES])
 
@@ -294,6 +310,15 @@ class TextBuffer:
             return due - now
         self.flush()
         return None
+
+
+def exact_bytes(text: str) -> bytes | None:
+    """The bytes that a text with lone surrogates stands for; None for one without, which is sent as it is."""
+    try:
+        text.encode("utf-8")
+        return None
+    except UnicodeEncodeError:
+        return _NO_BYTE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode("utf-8", "surrogateescape")
 
 
 def printable(text: str) -> str:

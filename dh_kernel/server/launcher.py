@@ -109,16 +109,14 @@ def main() -> None:
         signal.signal(signal.SIGQUIT, _do_nothing)  # jstack and jcmd ask with it; under -Xrs it would end the process
     _keep_private([orders["report_fd"], *(orders["output_fds"] or [])])
     _ignore_interrupts()
-    path = list(sys.path)
-    if sys.path and sys.path[0] == "":
-        del sys.path[0]  # files of the user's folder must not shadow what the server imports while it starts
     reports = Reports(orders["report_fd"], orders["marker"])
     try:
         _start_server(orders, reports)
     except BaseException as error:  # the edge of the process
         reports.send(error=_kind(error), message=_message(error), trace=traceback.format_exc()[-LONGEST_MESSAGE:])
         os._exit(1)
-    sys.path[:] = path[:1] + sys.path if path[:1] == [""] else sys.path
+    if not getattr(sys.flags, "safe_path", False):  # it was taken away, so that no file there is imported in place of a module
+        sys.path.insert(0, "")
     sys.argv[:] = [""]
     output_fds = tuple(orders["output_fds"]) if orders["output_fds"] else None
     sys.stdout.flush()

@@ -42,8 +42,10 @@ _LINES_SEARCHED = 200  # a trace of Java, and what others log meanwhile
 _NEW_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows only
 _END_TIMEOUT_S = 5.0
 _LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
-# Run as a module of its own, so that the server's __main__ has no name but those every Python has.
+# Run as a module of its own, so that the server's __main__ has no name but those every Python has. The working directory comes
+# back to the path when the server has started: a json.py there must not be what it imports.
 _BOOTSTRAP = (
+    "__import__('sys').path[:1] == [''] and __import__('sys').path.pop(0); "
     "exec(__import__('_frozen_importlib_external').SourceFileLoader('_dh_kernel_launcher', __import__('sys').argv[1])"
     ".get_code('_dh_kernel_launcher'), vars(__import__('sys').modules.setdefault("
     "'_dh_kernel_launcher', type(__import__('sys'))('_dh_kernel_launcher'))))"

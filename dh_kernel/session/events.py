@@ -24,11 +24,15 @@ class Event:
 
 @dataclass(frozen=True)
 class StreamText(Event):
-    """Text that was written; `name` is `stdout` or `stderr`. `log`: not by a cell, but by the server's process."""
+    """Text that was written; `name` is `stdout` or `stderr`. `log`: not by a cell, but by the server's process.
+
+    `raw` has the bytes where text cannot tell them and the cell's front end wants them exactly; then the text is empty.
+    """
 
     name: str
     text: str
     log: bool = False
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ class CommSent(Event):
 
 @dataclass(frozen=True)
 class CellDone(Event):
-    """A cell's end; nothing of it follows. `error` has `ename`, `evalue`, `traceback`, or is None."""
+    """A cell's end; nothing of it follows. `error` has `ename`, `evalue`, `traceback`, a script's `exit_code`; or is None."""
 
     error: dict[str, Any] | None = None
     user_expressions: dict[str, Any] = field(default_factory=dict)
@@ -172,6 +176,8 @@ class ServerInfo(Event):
 
 def parse(header: dict[str, Any], references: Sequence[Any], buffers: Sequence[bytes] = ()) -> Event | None:
     """The event of a frame; None for one that is none of these (a newer runtime may send more)."""
+    if header["kind"] == "stream":
+        return StreamText(header["cell"], header["name"], header["text"], header["log"], buffers[0] if buffers else None)
     if header["kind"] == "comm":
         return CommSent(header["cell"], header["msg_type"], header["content"], header["metadata"], buffers)
     if header["kind"] == "live":
@@ -228,7 +234,8 @@ def _done(header: dict[str, Any], references: Sequence[Any]) -> CellDone:
 
 
 def _error(header: dict[str, Any]) -> dict[str, Any]:
-    return {name: header[name] for name in ("ename", "evalue", "traceback")}
+    optional = {name: header[name] for name in ("exit_code",) if name in header}
+    return {**{name: header[name] for name in ("ename", "evalue", "traceback")}, **optional}
 
 
 def _answer(header: dict[str, Any], references: Sequence[Any]) -> Answered:
@@ -237,7 +244,6 @@ def _answer(header: dict[str, Any], references: Sequence[Any]) -> Answered:
 
 
 _READERS: dict[str, Any] = {
-    "stream": lambda h, r: StreamText(h["cell"], h["name"], h["text"], h["log"]),
     "display": lambda h, r: Displayed(h["cell"], h["data"], h["metadata"], h.get("display_id"), h["update"]),
     "clear": lambda h, r: Cleared(h["cell"], h["wait"]),
     "result": lambda h, r: Resulted(h["cell"], h["data"], h["metadata"]),

@@ -44,12 +44,14 @@ class SessionOptions:
     """`launched`: the server belongs to this kernel. `linger_s`: how long the server keeps a session whose stream broke.
 
     `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned. `tables`: how they show, as in `Preferences`.
+    `private`: variables of the session's own, which end with it, instead of the server's global ones.
     """
 
     launched: bool = False
     linger_s: float = RECONNECT_S
     interrupt_grace_s: float = 1.0
     tables: Mapping[str, Any] = field(default_factory=dict)
+    private: bool = False
 
 
 class Session:

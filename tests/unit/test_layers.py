@@ -31,7 +31,8 @@ ALLOWED = {
     "training": {"server", "launching", "settings", "trial", *LEAVES},
     "doctor": {"server", "launching", "settings", "trial", "__init__", *LEAVES},
     "backend": {"server", "session", "launching", "training", "settings", *LEAVES},
-    "runs": {"session", *LEAVES},
+    "flow": set(),
+    "runs": {"session", "flow", *LEAVES},
     "asking": {"runs", "session"},
     "interrupting": {"runs"},
     "budget": set(),
@@ -44,6 +45,7 @@ ALLOWED = {
     "kernel": {
         "commands",
         "debug_channel",
+        "flow",
         "runs",
         "asking",
         "interrupting",
@@ -56,7 +58,8 @@ ALLOWED = {
         *LEAVES,
     },
     "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
-    "cli": {"install", "settings", "__init__", *LEAVES},
+    "batch": {"batch", "install", "settings", "__init__", "__main__", *LEAVES},
+    "cli": {"batch", "install", "settings", "__init__", *LEAVES},
     "__main__": {"app", "launching", "settings", "server", *LEAVES},
     "__init__": set(),
 }
@@ -81,7 +84,8 @@ ONLY = {
     "deephaven_internal": {"runtime/engine"},
     "jpy": {"runtime", "server/launcher"},
     "deephaven_server": {"server/launcher"},
-    "jupyter_client": {"install", "cli", "doctor", "kernel", "app"},
+    "jupyter_client": {"install", "doctor", "batch", "kernel", "app"},
+    "nbclient": {"batch/notebooks"},
 }
 
 

@@ -1,0 +1,297 @@
+"""One notebook, executed by nbclient in the run's kernel, and written whatever happens.
+
+Neighbours: `runner` (says what, and when it is over), `parameters`, `reports`. The metadata are papermill's (2.7, read in what
+it writes). Refuses to know signals.
+
+The executed notebook is written after every cell, by a file beside it that then takes its name: a reader sees a whole one, and
+a run that is killed leaves what it had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+from dh_kernel import __version__
+
+from .command import Item, Order
+from .conversation import KernelGone, tell
+from .outcome import ERROR, Outcome, Status, of_reply
+from .parameters import HEADING, as_code
+from .reports import Report
+
+nbformat: Any = importlib.import_module("nbformat")  # it has no types
+
+_WHOLE_DAY_S = 86_400
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a notebook's run needs of the run it is part of.
+
+    `limit` begins to count a cell's time and is to be cancelled at its end. `reason` says why a cell was cut off.
+    """
+
+    order: Order
+    kernel: Any
+    report: Report
+    bar: Callable[[int, int], None]
+    server: dict[str, Any]
+    limit: Callable[[], asyncio.Handle]
+    reason: Callable[[], dict[str, Any]]
+
+
+class _Executor(NotebookClient):
+    """Tells the report what nbclient hears."""
+
+    report: Report
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        """As nbclient; a cell's text and tables are reported as they come."""
+        tell(self.report, msg)
+        return super().process_message(msg, cell, cell_index)
+
+
+class NotebookRun:
+    """Executes one notebook."""
+
+    def __init__(self, item: Item, around: Surroundings) -> None:
+        assert item.file is not None
+        self._around, self._item = around, item
+        self._source = Path(item.file)
+        self._target = target_of(item, around.order)
+        self._reply: dict[str, Any] | None = None
+        self._failed: int | None = None
+        self._notebook: Any = None
+
+    async def run(self) -> Outcome:
+        """Execute and write it.
+
+        Raises:
+            KernelGone: the kernel has died; what there is has been written.
+        """
+        report, begun = self._around.report, time.monotonic()
+        report.item("notebook", self._item.name, None, 0.0)
+        try:
+            self._notebook = nbformat.read(self._source, as_version=4)
+            outcome = await self._execute()
+        except (OSError, UnicodeDecodeError, ValueError, nbformat.reader.NotJSONError) as error:
+            told = {"name": type(error).__name__, "value": f"{self._item.name}: {error}", "traceback": []}
+            report.error(told)
+            outcome = Outcome(Status.ERROR, ERROR, told)
+        report.item("notebook", self._item.name, outcome, time.monotonic() - begun, output=str(self._target))
+        return outcome
+
+    async def _execute(self) -> Outcome:
+        cells = self._notebook.cells
+        inject(self._notebook, self._around.order.parameters)
+        begun = _Times()
+        self._describe(begun)
+        for cell in cells:
+            _clear(cell)
+        self._save()
+        client = await self._around.kernel.client()
+        client.allow_stdin = False
+        executor = _Executor(
+            self._notebook,
+            km=self._around.kernel.manager,
+            timeout=None,
+            iopub_timeout=_WHOLE_DAY_S,  # the reply says that all has been sent, so all will arrive
+            raise_on_iopub_timeout=True,
+            allow_errors=self._around.order.allow_errors,
+            on_cell_executed=self._executed,
+        )
+        executor.kc, executor.report = client, self._around.report
+        try:
+            return await self._cells(executor)
+        finally:
+            executor.set_widgets_metadata()
+            self._describe(begun, over=True)
+            self._save()
+
+    async def _cells(self, executor: _Executor) -> Outcome:
+        cells = self._notebook.cells
+        outcome, number = Outcome(), 0
+        for index, cell in enumerate(cells):
+            self._around.bar(index, len(cells))
+            if runs(cell):
+                number += 1
+            outcome = await self._cell(executor, index, cell)
+            self._save()
+            if not outcome.goes_on:
+                break
+        self._around.bar(len(cells), len(cells))
+        return outcome
+
+    async def _cell(self, executor: _Executor, index: int, cell: Any) -> Outcome:
+        report, times = self._around.report, _Times()
+        if not runs(cell):
+            _set_status(cell, "completed", times, exception=False)
+            return Outcome()
+        report.item("cell", str(cell.get("id", index)), None, 0.0, index=index)
+        _set_status(cell, "running", times, exception=None)
+        limit = self._around.limit()
+        self._reply = None
+        outcome = Outcome()
+        try:
+            await executor.async_execute_cell(cell, index)
+            outcome = self._told(cell, allowed=True)
+        except CellExecutionError:
+            outcome = self._told(cell, allowed=False)
+        except (DeadKernelError, asyncio.CancelledError) as end:
+            self._mark(cell, self._around.reason())
+            _set_status(cell, "failed", times, exception=True)
+            if isinstance(end, DeadKernelError):
+                raise KernelGone from None
+            raise
+        finally:
+            limit.cancel()
+        failed = bool(self._reply) and self._reply["status"] != "ok"  # type: ignore[index]
+        _set_status(cell, "completed" if outcome.goes_on else "failed", times, exception=failed)
+        report.item("cell", str(cell.get("id", index)), outcome, times.seconds, index=index)
+        return outcome
+
+    def _executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
+        self._reply = execute_reply["content"]
+
+    def _told(self, cell: Any, *, allowed: bool) -> Outcome:
+        """The outcome of the reply. An error that is allowed lets the notebook go on, but not one of the server or an exit."""
+        outcome = of_reply(self._reply) if self._reply is not None else Outcome()
+        if allowed and outcome.status in (Status.ERROR, Status.EXIT) and not (self._reply or {}).get("dh_kernel"):
+            return Outcome()
+        if not outcome.goes_on and outcome.error is not None and not _shows_error(cell):
+            self._mark(cell, outcome.error)
+        return outcome
+
+    @staticmethod
+    def _mark(cell: Any, error: dict[str, Any]) -> None:
+        """Let the cell show why it was cut off."""
+        traceback = error["traceback"] or [f"{error['name']}: {error['value']}"]
+        cell.outputs.append(
+            nbformat.v4.new_output("error", ename=error["name"], evalue=error["value"], traceback=list(traceback))
+        )
+
+    # --- metadata and the file
+
+    def _describe(self, begun: _Times, *, over: bool = False) -> None:
+        order = self._around.order
+        failed = any(cell.metadata.get("papermill", {}).get("exception") for cell in self._notebook.cells)
+        self._notebook.metadata["papermill"] = {
+            "default_parameters": {},
+            "duration": begun.seconds if over else None,
+            "end_time": _now() if over else None,
+            "environment_variables": {},
+            "exception": failed or None,
+            "input_path": self._item.name,
+            "output_path": os.path.relpath(self._target),
+            "parameters": dict(order.parameters),
+            "start_time": begun.start,
+            "version": f"dh-kernel {__version__}",
+        }
+        self._notebook.metadata["deephaven"] = {"version": self._around.server.get("version")}
+
+    def _save(self) -> None:
+        write_atomically(self._target, nbformat.writes(self._notebook, version=4))
+
+
+class _Times:
+    def __init__(self) -> None:
+        self.start, self._begun = _now(), time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since then."""
+        return round(time.monotonic() - self._begun, 6)
+
+
+def target_of(item: Item, order: Order) -> Path:
+    """Where the executed notebook goes."""
+    assert item.file is not None
+    if order.output == "":
+        return Path(item.file)
+    return Path(order.output) if order.output else Path(item.file).with_suffix(".out.ipynb")
+
+
+def runs(cell: Any) -> bool:
+    """Whether nbclient runs the cell."""
+    return cell.cell_type == "code" and bool(cell.source.strip()) and "skip-execution" not in cell.metadata.get("tags", [])
+
+
+def inject(notebook: Any, parameters: dict[str, Any]) -> None:
+    """Put the parameters where papermill does: in place of those of a former run, or behind the cell with the defaults."""
+    if not parameters:
+        return
+    cell = nbformat.v4.new_code_cell(f"{HEADING}\n{as_code(parameters)}")
+    cell.metadata["tags"] = ["injected-parameters"]
+    tags = [part.metadata.get("tags", []) for part in notebook.cells]
+    former = next((index for index, found in enumerate(tags) if "injected-parameters" in found), None)
+    defaults = next((index for index, found in enumerate(tags) if "parameters" in found), None)
+    if former is not None:
+        notebook.cells[former] = cell
+    else:
+        notebook.cells.insert(0 if defaults is None else defaults + 1, cell)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file beside it, then give it its name; it keeps the permissions of the one that was there."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text if text.endswith("\n") else f"{text}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _clear(cell: Any) -> None:
+    if cell.cell_type == "code":
+        cell.outputs, cell.execution_count = [], None
+    cell.metadata["papermill"] = {
+        "duration": None,
+        "end_time": None,
+        "exception": None,
+        "start_time": None,
+        "status": "pending",
+    }
+
+
+def _set_status(cell: Any, status: str, times: _Times, *, exception: bool | None) -> None:
+    over = status != "running"
+    cell.metadata["papermill"] = {
+        "duration": times.seconds if over else None,
+        "end_time": _now() if over else None,
+        "exception": exception,
+        "start_time": times.start,
+        "status": status,
+    }
+
+
+def _shows_error(cell: Any) -> bool:
+    return any(output.output_type == "error" for output in cell.outputs)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")

@@ -1,0 +1,263 @@
+"""`dh-kernel run` with a server of its own: what makes a run like `python script.py`, and how it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from batching import PROGRAM, Runs, bare_environ, end, read_until
+from harness import HEAP, descendants, is_gone, wait_until
+from pydeephaven import Session
+
+LIKE_PYTHON = """\
+import os, subprocess, sys, threading, time
+import beside
+print(sys.argv, __name__, __file__ == os.path.abspath(sys.argv[0]), sys.path[0] == os.path.dirname(__file__), os.getcwd())
+print(beside.NAME, open("data.txt").read(), os.environ["GIVEN"])
+sys.stdout.flush()
+sys.stdout.buffer.write(b"bytes \\xff\\xfe, and half a letter \\xc3")
+sys.stdout.buffer.write(b"\\xa9\\n")
+sys.stdout.buffer.flush()
+os.write(1, b"\\xffwritten\\n")
+subprocess.run(["printf", "a child \\\\377\\\\n"])
+subprocess.run("echo a child complains >&2", shell=True)
+class Kept:
+    pass
+print(Kept.__module__, file=sys.stderr)
+def later():
+    time.sleep(0.5)
+    print("a thread, after the end")
+threading.Thread(target=later).start()
+if __name__ == "__main__":
+    raise SystemExit(3)
+"""
+
+
+def test_a_script_runs_as_python_runs_it(launched: Runs) -> None:
+    """With hardly any environment, and a home directory that cannot be, as cron may start it."""
+    (launched.folder / "sub").mkdir()
+    launched.script("sub/like.py", LIKE_PYTHON)
+    launched.script("sub/beside.py", "NAME = 'a module beside it'\n")
+    launched.script("sub/json.py", "raise RuntimeError('a module of the user must not reach the kernel')\n")
+    launched.script("json.py", "raise RuntimeError('nor one of the working directory')\n")
+    launched.script("data.txt", "relative paths")
+    environ = {**bare_environ(launched.environ), "HOME": "/proc/1/nowhere", "TMPDIR": str(launched.folder)}
+    bare = Runs(launched.folder, environ, ("--heap", HEAP))
+    wanted = subprocess.run(
+        [sys.executable, "sub/like.py", "a", "--json"],
+        capture_output=True,
+        cwd=launched.folder,
+        env={**environ, "GIVEN": "given"},
+        check=False,
+    )
+    done = bare("--env", "GIVEN=given", "sub/like.py", "a", "--json")
+    assert done.out == wanted.stdout
+    assert done.err == wanted.stderr
+    assert done.code == wanted.returncode == 3
+
+
+@pytest.mark.long
+def test_it_needs_no_environment_no_terminal_and_no_home(launched: Runs, tmp_path: Path) -> None:
+    """As cron starts it; where nothing can be written below the home directory, not even by root."""
+    environ = {**bare_environ(launched.environ), "HOME": "/proc/1/nowhere", "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    given = [f"{name}={value}" for name, value in environ.items()]
+    code = "from deephaven import empty_table\nt = empty_table(3)\nprint(t.size)"
+    done = subprocess.run(
+        ["env", "-i", *given, PROGRAM, "run", "--heap", "1g", "--json", "-c", code],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        cwd=tmp_path,
+        check=False,
+        start_new_session=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b""), done
+    assert b'"stdout": "3\\n"' in done.stdout
+    wait_until(lambda: not list((tmp_path / "tmp").glob("dh-*")), "all that it made is removed")
+
+
+STUBBORN = """\
+import os, signal, subprocess, time
+child = subprocess.Popen(["sleep", "1000"])
+if os.fork() == 0:
+    time.sleep(1000)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print(child.pid, flush=True)
+while True:
+    try:
+        time.sleep(1000)
+    except BaseException:
+        pass
+"""
+
+
+def test_the_time_limit_ends_what_will_not_end(launched: Runs) -> None:
+    """SIGINT is ignored, every exception caught, children are there: all of it is gone, in time."""
+    launched.script("stubborn.py", STUBBORN)
+    process = launched.begin("--json-lines", "--cell-timeout", "4", "--grace", "2", "stubborn.py")
+    try:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), b'"running"')
+        begun = time.monotonic()
+        read_until(process.stdout.fileno(), b'"stream"')
+        children = descendants(process.pid)
+        out = process.stdout.read()
+        assert process.wait(30) == 3
+        took_s = time.monotonic() - begun
+    finally:
+        end(process)
+    assert b'"status": "timeout"' in out
+    assert took_s < 4 + 2 + 1
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+@pytest.mark.long
+def test_a_server_that_dies_is_exit_code_four(launched: Runs) -> None:
+    done = launched("--json", "-c", "import os, time\nprint('last words', flush=True)\ntime.sleep(1)\nos._exit(5)")
+    assert done.code == 4
+    assert (done.json["status"], done.json["stdout"]) == ("died", "last words\n")
+    assert "exit code 5" in done.json["error"]["value"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_end_it_cleanly(launched: Runs, number: int, code: int) -> None:
+    """The script's `finally` runs, and nothing is left behind."""
+    launched.script(
+        "busy.py", "import time\nprint('on', flush=True)\ntry:\n    time.sleep(600)\nfinally:\n    print('tidied up')\n"
+    )
+    process = launched.begin("busy.py")
+    try:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), b"on\n")
+        children = descendants(process.pid)
+        process.send_signal(number)
+        assert process.stdout.read() == b"tidied up\n"
+        assert process.wait(30) == code
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+@pytest.mark.long
+def test_a_second_interrupt_kills(launched: Runs) -> None:
+    launched.script("stubborn.py", STUBBORN)
+    process = launched.begin("stubborn.py")
+    try:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), b"\n")
+        children = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert time.monotonic() - begun < 3
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+@pytest.mark.long
+def test_a_run_that_is_killed_leaves_nothing_behind(launched: Runs) -> None:
+    process = launched.begin("-c", "print('on', flush=True)\nimport time\ntime.sleep(600)")
+    try:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), b"on\n")
+        children = descendants(process.pid)
+        process.kill()
+        process.wait(30)
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "kernel and server end")
+
+
+@pytest.mark.long
+def test_serve_keeps_the_server_alive_until_sigint(launched: Runs) -> None:
+    launched.script("dash.py", "from deephaven import time_table\nlive = time_table('PT1s')\nprint('made')\n")
+    command = [PROGRAM, "serve", "--show-key", "--no-show-tables", "dash.py"]
+    process = subprocess.Popen(
+        command, cwd=launched.folder, env=dict(launched.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"made\n"
+        address, _, key = process.stdout.readline().decode().strip().partition("/ide/?psk=")
+        host, port = address.removeprefix("http://").split(":")
+        children = descendants(process.pid)
+        session = Session(
+            host, int(port), auth_type="io.deephaven.authentication.psk.PskAuthenticationHandler", auth_token=key
+        )
+        assert "live" in session.tables
+        session.close()
+        with urllib.request.urlopen(f"{address}/ide/?psk={key}", timeout=30) as page:
+            assert page.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+@pytest.mark.long
+def test_two_hundred_megabytes_arrive_whole(launched: Runs) -> None:
+    """By lines, from the script and from a child of it, through a pipe whose reader is slow."""
+    launched.script(
+        "pour.py",
+        "import subprocess, sys\n"
+        "for n in range(1_000_000):\n    print(f'{n:099d}')\n"
+        "sys.stdout.flush()\n"
+        "subprocess.run(['head', '-c', '100000000', '/dev/zero'])\n",
+    )
+    process = launched.begin("pour.py")
+    try:
+        assert process.stdout is not None
+        read, digest, largest_kb = 0, hashlib.sha256(), 0
+        while more := process.stdout.read(1 << 20):
+            digest.update(more)
+            read += len(more)
+            time.sleep(0.01)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            if "VmRSS:" in status:
+                largest_kb = max(largest_kb, int(status.split("VmRSS:")[1].split()[0]))
+        assert process.wait(60) == 0
+    finally:
+        end(process)
+    assert read == 200_000_000
+    wanted = hashlib.sha256()
+    for n in range(1_000_000):
+        wanted.update(f"{n:099d}\n".encode())
+    wanted.update(bytes(100_000_000))
+    assert digest.hexdigest() == wanted.hexdigest()
+    assert largest_kb < 180_000
+
+
+@pytest.mark.long
+def test_a_kernel_that_dies_is_exit_code_four(launched: Runs) -> None:
+    process = launched.begin("--json-lines", "-c", "print('on', flush=True)\nimport time\ntime.sleep(600)")
+    try:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), b'"stream"')
+        children = descendants(process.pid)
+        os.kill(children[0], signal.SIGKILL)
+        last = process.stdout.read().splitlines()[-1]
+        assert process.wait(30) == 4
+        assert b'"died"' in last
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+@pytest.mark.long
+def test_another_kernel_by_the_options_of_jupyter_run(launched: Runs) -> None:
+    """`--kernel` is Jupyter's; a kernel that knows nothing of Deephaven runs code all the same."""
+    done = launched("--kernel", "python3", "--RunApp.kernel_timeout=60", "-c", "import sys\nprint('plain')\n6 * 7")
+    assert (done.code, done.text) == (0, "plain\n42\n"), done.errors
+    assert launched("--kernel", "nothing-of-this-name", "-c", "1").code == 2

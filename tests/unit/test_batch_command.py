@@ -1,0 +1,168 @@
+"""Command lines of `run` and `serve`: what they order, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dh_kernel.batch.command import Order, order_of
+from dh_kernel.batch.options import UsageError
+from dh_kernel.batch.outcome import EXIT_CODES, Status, of_reply
+from dh_kernel.batch.parameters import as_code, literal
+from dh_kernel.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DH_KERNEL_SERVER", raising=False)
+    (tmp_path / "a.py").write_text("print(1)\n")
+    (tmp_path / "b.py").write_text("print(2)\r\nx = '''\r\n'''\r\n", newline="")
+    (tmp_path / "nb.ipynb").write_text("{}")
+
+
+def order(*words: str, serves: bool = False) -> Order:
+    return order_of(words, "dh-kernel run", serves=serves)
+
+
+def test_words_behind_a_script_are_its_own() -> None:
+    made = order("--json", "--timeout", "3", "a.py", "--json", "-c", "x", "--", "y")
+    assert made.items[0].arguments == ("a.py", "--json", "-c", "x", "--", "y")
+    assert (made.form, made.timeout_s) == ("json", 3.0)
+    assert made.items[0].file == str(Path("a.py").resolve())
+
+
+def test_code_takes_options_on_both_sides_and_arguments_behind_two_dashes() -> None:
+    made = order("-q", "-c", "print(1)", "--json-lines", "--", "a", "--json")
+    assert (made.items[0].code, made.items[0].arguments) == ("print(1)", ("-c", "a", "--json"))
+    assert (made.form, made.quiet) == ("json-lines", True)
+    assert order("-cprint(1)").items[0].code == "print(1)"
+
+
+def test_options_may_stand_around_a_notebook() -> None:
+    made = order("--inplace", "nb.ipynb", "--allow-errors", "-p", "n=1")
+    assert (made.output, made.allow_errors, made.parameters) == ("", True, {"n": 1})
+
+
+def test_several_in_order() -> None:
+    made = order("a.py", "x", "--then", "-c", "y = 1", "--then", "b.py", "--json", "--then", "nb.ipynb")
+    assert [(item.kind, item.name) for item in made.items] == [
+        ("script", "a.py"),
+        ("code", "-c"),
+        ("script", "b.py"),
+        ("notebook", "nb.ipynb"),
+    ]
+    assert made.items[2].arguments == ("b.py", "--json")
+    assert made.items[2].code == "print(2)\nx = '''\n'''\n"  # as Python reads it
+    assert order("a.py", "--", "--then").items[0].arguments == ("a.py", "--", "--then")
+
+
+def test_the_standard_input_is_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO("# coding: latin-1\nx = 'é'\n".encode("latin-1"))))
+    made = order("-", "a")
+    assert (made.items[0].code, made.items[0].arguments) == ("# coding: latin-1\nx = 'é'\n", ("-", "a"))
+
+
+def test_options_of_jupyters_run_app_are_passed_on() -> None:
+    made = order("--debug", "--kernel", "python3", "--RunApp.kernel_timeout=3", "--log-level=10", "a.py")
+    assert made.jupyter == ("--debug", "--kernel", "python3", "--RunApp.kernel_timeout=3", "--log-level=10")
+    assert made.items[0].name == "a.py"
+
+
+def test_settings_become_variables_of_the_kernel() -> None:
+    made = order("--heap", "2g", "--jvm-args=-Xss2m -Da=b", "--rows", "3", "--no-show-tables", "--env", "A=b=c", "a.py")
+    assert made.environ == {
+        "A": "b=c",
+        "DH_KERNEL_HEAP": "2g",
+        "DH_KERNEL_JVM_ARGS": "-Xss2m -Da=b",
+        "DH_KERNEL_ROWS": "3",
+        "DH_KERNEL_SHOW_TABLES": "0",
+        "DH_KERNEL_PRIVATE_NAMES": "1",
+    }
+    assert order("--host", "db", "a.py").environ["DH_KERNEL_SERVER"] == "db:10000"
+    assert order("--port", "81", "a.py", serves=True).environ["DH_KERNEL_PORT"] == "81"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "nothing to run"),
+        (["-c"], "-c wants a value"),
+        (["-c", "x", "a.py"], "there is -c, and 'a.py' too"),
+        (["-c", "x", "-"], "there is -c, and '-' too"),
+        (["nb.ipynb", "a.py"], "a notebook takes no arguments"),
+        (["nothing.py"], "there is no file nothing.py"),
+        (["--nonsense", "a.py"], "there is no option --nonsense"),
+        (["--json", "--json-lines", "a.py"], "not allowed with"),
+        (["--timeout", "-1", "a.py"], "not a number of seconds above 0"),
+        (["--timeout", "soon", "a.py"], "invalid"),
+        (["-p", "n", "a.py"], "wants NAME=VALUE"),
+        (["-p", "a-b=1", "a.py"], "is no name for a parameter"),
+        (["-f", "none.yaml", "a.py"], "cannot be read"),
+        (["--env", "A", "a.py"], "--env wants NAME=VALUE"),
+        (["--port", "1", "a.py"], "--port goes with --host"),
+        (["--auth-type", "psk", "a.py"], "go with --host"),
+        (["--host", "db", "--heap", "1g", "a.py"], "--heap is for a server that is launched"),
+        (["--host", "db", "a.py", "argument"], "sys.argv belongs to the server's process"),
+        (["--host", "db", "--existing", "k.json", "a.py"], "only one of them"),
+        (["--output", "x", "a.py"], "are for a notebook"),
+        (["--output", "x", "--inplace", "nb.ipynb"], "one of"),
+        (["a.py", "--then"], "nothing to run"),
+        (["a.py", "--then", "--json", "b.py"], "options stand before the first --then"),
+    ],
+)
+def test_a_wrong_command_line_is_told_and_is_exit_code_64(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        order(*words)
+    assert main(["run", *words]) == 64
+    told = capsys.readouterr()
+    assert says in told.err
+    assert told.out == ""
+
+
+def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["run", "--help"])
+    assert end.value.code == 0
+    told = capsys.readouterr().out
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code:<4} {meaning}" in told
+
+
+def test_parameters_from_files_and_options(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(json.dumps({"a": [1, None, True, {"k": 0.5}], "b": "x"}))
+    made = order("-f", "p.json", "-p", "b=2.5", "-p", "c=True", "-p", "d=text", "-p", "e=1=2", "a.py")
+    assert made.parameters == {"a": [1, None, True, {"k": 0.5}], "b": 2.5, "c": True, "d": "text", "e": "1=2"}
+    names: dict[str, Any] = {}
+    exec(as_code(made.parameters), names)
+    assert {name: names[name] for name in made.parameters} == made.parameters
+    assert eval(literal(float("-inf"))) == float("-inf")
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "code"),
+    [
+        ({"status": "ok"}, Status.OK, 0),
+        ({"status": "error", "ename": "ValueError", "evalue": "x"}, Status.ERROR, 1),
+        ({"status": "error", "ename": "KeyboardInterrupt", "evalue": ""}, Status.INTERRUPTED, 130),
+        ({"status": "error", "ename": "SystemExit", "evalue": "3", "exit_code": 1}, Status.EXIT, 1),
+        ({"status": "error", "ename": "SystemExit", "evalue": "3"}, Status.EXIT, 3),
+        ({"status": "error", "ename": "SystemExit", "evalue": "-1"}, Status.EXIT, 255),
+        ({"status": "error", "ename": "SystemExit", "evalue": ""}, Status.EXIT, 0),
+        ({"status": "error", "ename": "SystemExit", "evalue": "no data"}, Status.EXIT, 1),
+        ({"status": "error", "ename": "ServerDiedError", "evalue": "", "dh_kernel": True}, Status.DIED, 4),
+        ({"status": "error", "ename": "ServerDiedError", "evalue": ""}, Status.ERROR, 1),
+        ({"status": "error", "ename": "ConnectError", "evalue": "", "dh_kernel": True}, Status.ERROR, 2),
+        ({"status": "aborted"}, Status.INTERRUPTED, 130),
+    ],
+)
+def test_outcomes_of_replies(reply: dict[str, Any], status: Status, code: int) -> None:
+    made = of_reply(reply)
+    assert (made.status, made.exit_code) == (status, code)
