@@ -104,7 +104,7 @@ class Evaluator:
             shown.first_time(value)
             self._outputs.table(cell, value, self._outputs.name_of(value), shown.rows, result=True)
             return
-        bundle = self.interpreter.bundle(value)
+        bundle = self._outputs.bundle_of(value)
         forget_figure(value)
         self._outputs.result(cell, bundle)
 

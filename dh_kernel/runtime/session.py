@@ -29,6 +29,7 @@ from .interpreter import PlainInterpreter
 from .introspection import complete, inspect_at
 from .lanes import allow_asyncio_run
 from .listeners import follow_listeners
+from .objectcards import ObjectCards
 from .outputs import Outputs, clean
 from .questioner import Questioner
 from .scope import ScopeObserver
@@ -61,6 +62,7 @@ class RuntimeSession:
         self.channel.on_disconnected = self._disconnected
         self._tables = Tables(engine)
         self._outputs = Outputs(self.channel, self._switchboard, self._tables, namespace, lambda value: self._bundle(value))
+        self._cards = ObjectCards(engine, self._outputs.name_of, str(options.get("address", "")))
         self._comms = self._outputs.comms = Comms(self._outputs)
         if self._launched:
             self._comms.own_process()
@@ -127,7 +129,7 @@ class RuntimeSession:
         follow_listeners(self._switchboard)
 
     def _bundle(self, value: object) -> Any:
-        return self._evaluator.interpreter.bundle(value)
+        return self._cards.added(value, self._evaluator.interpreter.bundle(value))
 
     def _lane(self, name: str | None) -> CellRunner:
         """The cells' runner of the main shell, or of a subshell, which begins with its first cell."""
