@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dh-kernel {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_install(commands)
+    _add_doctor(commands)
     commands.add_parser("run", help="run scripts and notebooks, and end with an exit code that tells how it went")
     commands.add_parser("serve", help="run a script and keep its server alive for dashboards")
     return parser
@@ -92,6 +93,31 @@ def _add_install(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="one more environment variable; can be repeated"
     )
+
+
+def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="examine what the kernel needs, up to a cell on a real server",
+        description="Examine what the kernel needs here. The exit code is 0 where all is well, and 1 where it is not.",
+    )
+    parser.set_defaults(command=_doctor)
+    parser.add_argument("--json", action="store_true", help="the findings for programs")
+    parser.add_argument("--no-trial", action="store_true", help="start no server, and attach to none")
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from dh_kernel import doctor
+
+    findings = []
+    for finding in doctor.examine([], os.environ, trial=not arguments.no_trial):
+        findings.append(finding)
+        if not arguments.json:
+            print(doctor.as_line(finding), flush=True)
+    if arguments.json:
+        print(doctor.as_json(findings))
+    if not doctor.is_well(findings):
+        sys.exit(EXIT_ERROR)
 
 
 def _install(arguments: argparse.Namespace) -> None:

@@ -23,6 +23,7 @@ _METHODS = (
     ("application/json", "_repr_json_"),
     ("application/javascript", "_repr_javascript_"),
 )
+_PLOTLY = "application/vnd.plotly.v1+json"
 _PRETTY_TYPES = (dict, list, tuple, set, frozenset)
 _TEXT_WIDTH = 79
 
@@ -39,6 +40,7 @@ def mime_bundle(value: object) -> Bundle:
             if mime not in data:
                 _one_format(value, mime, name, data, metadata)
         _figure(value, data)
+        _plotly(value, data)
     if "text/plain" not in data:
         data["text/plain"] = text_of(value)
     return {mime: _sendable(part) for mime, part in data.items()}, metadata
@@ -111,6 +113,17 @@ def _figure(value: object, data: dict[str, Any]) -> None:
     target = io.BytesIO()
     value.savefig(target, format="png", bbox_inches="tight")
     data["image/png"] = target.getvalue()
+
+
+def _plotly(value: object, data: dict[str, Any]) -> None:
+    """A plotly figure as JSON, which front ends draw; its own method says nothing where no front end is known to it."""
+    module = sys.modules.get("plotly.basedatatypes")
+    if module is None or _PLOTLY in data or not isinstance(value, module.BaseFigure):
+        return
+    import json
+
+    data[_PLOTLY] = json.loads(value.to_json())
+    data.setdefault("text/plain", f"{type(value).__name__} with {len(value.data)} traces")
 
 
 def _sendable(part: Any) -> Any:

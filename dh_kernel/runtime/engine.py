@@ -37,6 +37,9 @@ class Engine:
         self._scope_class = jpy.get_type("io.deephaven.engine.liveness.LivenessScope")
         self._scope_stack = jpy.get_type("io.deephaven.engine.liveness.LivenessScopeStack")
         self._script_session = _script_session(jpy)
+        self._object_types: Any = None
+        with contextlib.suppress(Exception):  # without it there are no cards
+            self._object_types = _object_types(jpy, self._script_session)
         self.version = _version()
 
     def java_thread(self) -> Any:
@@ -230,6 +233,16 @@ class Engine:
         tools = self.jpy.get_type("io.deephaven.engine.util.TableTools")
         return tools.merge(self.jpy.array("io.deephaven.engine.table.Table", j_tables))
 
+    def object_type(self, value: object) -> str | None:
+        """The name under which the server's clients know objects like this one; None for what they cannot show.
+
+        Asks the plugins.
+        """
+        if self._object_types is None:
+            return None
+        found = self._object_types.findObjectType(getattr(value, "j_object", None) or value)
+        return str(found.get().name()) if found.isPresent() else None
+
     def heap_bytes(self) -> int:
         """The server's maximum heap."""
         return int(self.jpy.get_type("java.lang.Runtime").getRuntime().maxMemory())
@@ -290,9 +303,7 @@ def _register_privately() -> None:
     import jpy
     from deephaven_internal.plugin.object import ObjectTypeAdapter
 
-    session = _script_session(jpy)
-    lookup = _private_field(jpy, session, "io.deephaven.engine.util.AbstractScriptSession", "objectTypeLookup")
-    registry = jpy.cast(lookup, jpy.get_type("io.deephaven.server.plugin.type.ObjectTypes"))
+    registry = _object_types(jpy, _script_session(jpy))
     names_class = jpy.get_type("io.deephaven.server.plugin.python.ObjectTypeAdapter")
     plugin = make_channel_type()
     try:
@@ -308,6 +319,12 @@ def _script_session(jpy: Any) -> Any:
     scope = jpy.get_type("io.deephaven.engine.context.ExecutionContext").getContext().getQueryScope()
     scope_class = jpy.get_type("io.deephaven.engine.util.AbstractScriptSession$ScriptSessionQueryScope")
     return jpy.cast(scope, scope_class).scriptSession()
+
+
+def _object_types(jpy: Any, session: Any) -> Any:
+    """The registry of object types; found only by a thread that runs a console script, whose class loader knows the class."""
+    lookup = _private_field(jpy, session, "io.deephaven.engine.util.AbstractScriptSession", "objectTypeLookup")
+    return jpy.cast(lookup, jpy.get_type("io.deephaven.server.plugin.type.ObjectTypes"))
 
 
 def _private_field(jpy: Any, owner: Any, class_name: str, name: str) -> Any:

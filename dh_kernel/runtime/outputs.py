@@ -124,6 +124,10 @@ class Outputs:
         else:
             self.display(cell, self._bundle(value), display_id=display_id, update=update)
 
+    def bundle_of(self, value: object) -> Bundle:
+        """An object's MIME bundle."""
+        return self._bundle(value)
+
     def result(self, cell: Cell, bundle: Bundle) -> None:
         """Show the value of the trailing expression."""
         data, metadata = bundle

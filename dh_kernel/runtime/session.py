@@ -31,6 +31,7 @@ from .introspection import complete, inspect_at
 from .lanes import allow_asyncio_run
 from .listeners import follow_listeners
 from .live import LiveOutputs
+from .objectcards import ObjectCards
 from .outputs import Outputs, clean
 from .preferences import Preferences
 from .programs import Program, ProgramInterpreter
@@ -71,6 +72,7 @@ class RuntimeSession:
         )
         self._live = LiveOutputs(session_id, engine, self._tables, preferences, self._outputs.queue_live)
         self._outputs.live = self._live
+        self._cards = ObjectCards(engine, self._outputs.name_of, str(options.get("address", "")))
         self._comms = self._outputs.comms = Comms(self._outputs)
         if self._launched:
             self._comms.own_process()
@@ -137,7 +139,7 @@ class RuntimeSession:
         follow_listeners(self._switchboard)
 
     def _bundle(self, value: object) -> Any:
-        return self._evaluator.interpreter.bundle(value)
+        return self._cards.added(value, self._evaluator.interpreter.bundle(value))
 
     def _lane(self, name: str | None) -> CellRunner:
         """The cells' runner of the main shell, or of a subshell, which begins with its first cell."""

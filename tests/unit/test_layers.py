@@ -59,7 +59,7 @@ ALLOWED = {
     },
     "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
     "batch": {"batch", "install", "settings", "__init__", "__main__", *LEAVES},
-    "cli": {"batch", "install", "settings", "__init__", *LEAVES},
+    "cli": {"doctor", "batch", "install", "settings", "__init__", *LEAVES},
     "__main__": {"app", "launching", "settings", "server", *LEAVES},
     "__init__": set(),
 }

@@ -162,3 +162,25 @@ def test_a_figure_is_a_picture() -> None:
     figure.add_subplot().plot([1, 2])
     data, _ = mime_bundle(figure)
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+
+
+def test_a_plotly_figure_is_drawn_by_the_front_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where plotly knows no front end: the figure's own methods say nothing but text."""
+    import sys
+    import types
+
+    class BaseFigure:
+        data = ("trace",)
+
+        def to_json(self) -> str:
+            return '{"data": [{"y": [1]}], "layout": {}}'
+
+        def __repr__(self) -> str:
+            return "Figure()"
+
+    module = types.ModuleType("plotly.basedatatypes")
+    module.BaseFigure = BaseFigure  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "plotly.basedatatypes", module)
+    data, _ = mime_bundle(BaseFigure())
+    assert data["application/vnd.plotly.v1+json"] == {"data": [{"y": [1]}], "layout": {}}
+    assert data["text/plain"]
