@@ -10,8 +10,8 @@ import asyncio
 import os
 import uuid
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dh_kernel.model import TablePreview
@@ -22,6 +22,7 @@ from .budget import TableBudget
 from .runs import Run
 
 Send = Callable[..., None]
+Ask = Callable[..., Awaitable[dict[str, Any]]]
 SLOW_S = 2.0  # a table whose rows take longer shows its columns first
 _AHEAD = 8  # how many tables are read before it is their turn to be published
 _WIDTH = 100
@@ -40,10 +41,11 @@ class Publisher:
 
     Args:
         send: `send(run, msg_type, content, metadata=None, buffers=None)` puts a message with the run's parent on IOPub.
+        ask: `await ask(kind, **fields)` puts a question to the runtime; nothing if it does not answer in time.
     """
 
-    def __init__(self, backend: Backend, send: Send) -> None:
-        self._backend, self._send = backend, send
+    def __init__(self, backend: Backend, send: Send, ask: Ask) -> None:
+        self._backend, self._send, self._ask = backend, send, ask
         self._budgets: weakref.WeakKeyDictionary[Run, TableBudget] = weakref.WeakKeyDictionary()
         self._reading = 0
 
@@ -117,13 +119,21 @@ class Publisher:
             if not reading.preview.done():
                 self._later(run, event, reading, budget)
                 return
-        bundle = budget.fitted(self._bundle(await reading.preview))
+        bundle = budget.fitted(self._bundle(await self._explained(await reading.preview)))
         if bundle is None:
             budget.leave_out(event.info.name)
         elif event.result:
             self._result(run, bundle, {})
         else:
             self._send(run, "display_data", {"data": bundle, "metadata": {}, "transient": {}})
+
+    async def _explained(self, preview: TablePreview) -> TablePreview:
+        """A preview whose rows could not be read, with the reason: the server tells no more than where it has logged it."""
+        number = preview.excerpt.number
+        if preview.problem is None or number is None:
+            return preview
+        reason = (await self._ask("why", excerpt=number)).get("reason")
+        return preview if not reason else replace(preview, problem=str(reason))
 
     def _later(self, run: Run, event: TableShown, reading: _Reading, budget: TableBudget) -> None:
         """Show a table's columns, and its rows when they come. Also of a result: front ends update only what is displayed."""

@@ -11,6 +11,8 @@ stands for the table: head, characters, lengths, tree, as in `model.Excerpt`.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import re
 import weakref
 from typing import Any
 
@@ -34,6 +36,8 @@ class Tables:
         self._java_table = self._jpy.get_type("io.deephaven.engine.table.Table")
         self._carrier = Carrier(self._jpy)
         self._kinds = Kinds(engine, self.describe, self._carrier)
+        self._excerpts: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._numbers = itertools.count(1)
 
     def sample(self) -> Any:
         """A table of one row, for the kernel to try its connection with."""
@@ -140,10 +144,27 @@ class Tables:
             part, lengths = self._carrier.fit(part, definitions)
             made = self.table_class(part)
         weakref.finalize(made, scope.release).atexit = False
-        about["characters"] = MOST_CHARACTERS
+        about["characters"], about["number"] = MOST_CHARACTERS, next(self._numbers)
+        self._excerpts[about["number"]] = made
         if lengths:
             about["lengths"] = lengths
         return made
+
+    def reason(self, number: int) -> str | None:
+        """Why an excerpt cannot be read: computes its values until one fails. For any thread but a cell's."""
+        excerpt = self._excerpts.get(number)
+        if excerpt is None:
+            return None
+        j_table = excerpt.j_table
+        keys = j_table.getRowSet()
+        for name in j_table.getDefinition().getColumnNamesArray():
+            source = j_table.getColumnSource(name)
+            for position in range(int(keys.size())):
+                try:
+                    source.get(keys.get(position))
+                except Exception as error:
+                    return f"column {name}: {in_short(str(error))}"
+        return None
 
     def _some_rows(self, j_table: Any, about: dict[str, Any], rows: int) -> Any:
         """All rows of a small table, the last ones of a table that grows at its end, the outer ones of others."""
@@ -177,6 +198,14 @@ class Tables:
                 return j_table.head(rows)
             about["head"] = (rows + 1) // 2
             return self._engine.merged([j_table.head(about["head"]), j_table.tail(rows // 2)])
+
+
+def in_short(trace: str) -> str:
+    """The first line of Java's stack trace, and its last cause, without the names of packages."""
+    lines = [line.strip() for line in trace.splitlines() if line.strip()]
+    causes = [line[len("caused by") :].lstrip(": ") for line in lines if line.lower().startswith("caused by")]
+    told = [re.sub(r"^(?:RuntimeError: )?(?:[a-z]\w*\.)+(?=[A-Z])", "", line) for line in [*lines[:1], *causes[-1:]]]
+    return " — ".join(told)[:1000]
 
 
 def outer(count: int, most: int) -> list[int]:
