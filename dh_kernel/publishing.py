@@ -132,7 +132,7 @@ class Publisher:
         number = preview.excerpt.number
         if preview.problem is None or number is None:
             return preview
-        reason = (await self._ask("why", excerpt=number)).get("reason")
+        reason = (await self._ask("why", table=number)).get("reason")
         return preview if not reason else replace(preview, problem=str(reason))
 
     def _later(self, run: Run, event: TableShown, reading: _Reading, budget: TableBudget) -> None:

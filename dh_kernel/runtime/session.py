@@ -256,7 +256,8 @@ class RuntimeSession:
             elif message["kind"] == "comm_info":
                 content = {"comms": self._comms.info(message["target"])}
             elif message["kind"] == "why":
-                content = {"reason": self._tables.reason(message["excerpt"])}
+                with self._engine.cell_context(self._scope):
+                    content = {"reason": self._tables.reason(message["table"])}
             elif message["kind"] == "open_lane":
                 self._lane(message["lane"])
                 content = {}

@@ -11,7 +11,6 @@ stands for the table: head, characters, lengths, tree, as in `model.Excerpt`.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import weakref
 from typing import Any
@@ -23,6 +22,7 @@ from .threads import ServiceThread
 
 _UNCOALESCED = -(2**63)
 _PATIENCE_S = 2.0
+_ROWS_TRIED = 10
 
 
 class Tables:
@@ -36,8 +36,7 @@ class Tables:
         self._java_table = self._jpy.get_type("io.deephaven.engine.table.Table")
         self._carrier = Carrier(self._jpy)
         self._kinds = Kinds(engine, self.describe, self._carrier)
-        self._excerpts: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        self._numbers = itertools.count(1)
+        self._described: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
     def sample(self) -> Any:
         """A table of one row, for the kernel to try its connection with."""
@@ -107,6 +106,8 @@ class Tables:
         return about, references
 
     def _plain(self, table: Any, about: dict[str, Any], references: list[Any], rows: int, columns: int) -> None:
+        about["number"] = id(table)
+        self._described[id(table)] = table
         j_table = self._coalesced(table.j_table)
         definitions = self._definitions(j_table, about, columns)
         about["flavors"], about["refreshing"] = flavors(j_table), bool(j_table.isRefreshing())
@@ -144,18 +145,20 @@ class Tables:
             part, lengths = self._carrier.fit(part, definitions)
             made = self.table_class(part)
         weakref.finalize(made, scope.release).atexit = False
-        about["characters"], about["number"] = MOST_CHARACTERS, next(self._numbers)
-        self._excerpts[about["number"]] = made
+        about["characters"] = MOST_CHARACTERS
         if lengths:
             about["lengths"] = lengths
         return made
 
     def reason(self, number: int) -> str | None:
-        """Why an excerpt cannot be read: computes its values until one fails. For any thread but a cell's."""
-        excerpt = self._excerpts.get(number)
-        if excerpt is None:
+        """Why a table's rows cannot be read: computes the values until one fails. For any thread but a cell's."""
+        table = self._described.get(number)
+        if table is None:
             return None
-        j_table = excerpt.j_table
+        _, references = self.describe(table, None, _ROWS_TRIED)
+        return self._first_failure(references[0].j_table) if references else None
+
+    def _first_failure(self, j_table: Any) -> str | None:
         keys = j_table.getRowSet()
         for name in j_table.getDefinition().getColumnNamesArray():
             source = j_table.getColumnSource(name)
@@ -204,6 +207,9 @@ def in_short(trace: str) -> str:
     """The first line of Java's stack trace, and its last cause, without the names of packages."""
     lines = [line.strip() for line in trace.splitlines() if line.strip()]
     causes = [line[len("caused by") :].lstrip(": ") for line in lines if line.lower().startswith("caused by")]
+    python = re.search(r"Type: <class '([\w.]+)'>\s*Value: (.*)", trace)
+    if python is not None:
+        causes = [f"{python[1]}: {python[2].strip()}"]
     told = [re.sub(r"^(?:RuntimeError: )?(?:[a-z]\w*\.)+(?=[A-Z])", "", line) for line in [*lines[:1], *causes[-1:]]]
     return " — ".join(told)[:1000]
 
