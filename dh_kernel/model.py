@@ -67,13 +67,14 @@ class Excerpt:
     The first `head` of them are its first, the others its last; None: all are its first ones. Texts of more than `characters`
     UTF-16 units come cut to that many, a zero character and their length behind. The columns in `lengths`, by index, hold
     arrays that may be cut; how long they are stands, as text, in one column each behind the table's own. `tree`: two columns
-    stand before the table's own, a row's depth and whether it is expanded.
+    stand before the table's own, a row's depth and whether it is expanded. `number`: by which the runtime knows the table.
     """
 
     head: int | None = None
     characters: int | None = None
     lengths: tuple[int, ...] = ()
     tree: bool = False
+    number: int | None = None
 
 
 WHOLE = Excerpt()

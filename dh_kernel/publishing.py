@@ -10,8 +10,8 @@ import asyncio
 import os
 import uuid
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dh_kernel.model import TablePreview
@@ -36,6 +36,7 @@ from .live import LiveOutputs
 from .runs import Run
 
 Send = Callable[..., None]
+Ask = Callable[..., Awaitable[dict[str, Any]]]
 SLOW_S = 2.0  # a table whose rows take longer shows its columns first
 _AHEAD = 8  # how many tables are read before it is their turn to be published
 _WIDTH = 100
@@ -54,10 +55,11 @@ class Publisher:
 
     Args:
         send: `send(run, msg_type, content, metadata=None, buffers=None)` puts a message with the run's parent on IOPub.
+        ask: `await ask(kind, **fields)` puts a question to the runtime; nothing if it does not answer in time.
     """
 
-    def __init__(self, backend: Backend, send: Send) -> None:
-        self._backend, self._send = backend, send
+    def __init__(self, backend: Backend, send: Send, ask: Ask) -> None:
+        self._backend, self._send, self._ask = backend, send, ask
         self._budgets: weakref.WeakKeyDictionary[Run, TableBudget] = weakref.WeakKeyDictionary()
         self._reading = 0
         self.live = LiveOutputs(lambda session, table: self._bundle(session.preview(table), table), send)
@@ -137,7 +139,7 @@ class Publisher:
             if not reading.preview.done():
                 self._later(run, event, reading, budget)
                 return
-        bundle = budget.fitted(self._bundle(await reading.preview, event))
+        bundle = budget.fitted(self._bundle(await self._explained(await reading.preview), event))
         if bundle is None:
             budget.leave_out(event.info.name)
         elif event.result and not event.how.live:  # front ends update what is displayed, and no result
@@ -151,6 +153,14 @@ class Publisher:
         transient = {} if display_id is None else {"display_id": display_id}
         content = {"data": bundle, "metadata": {}, "transient": transient}
         self._send(run, "update_display_data" if update else "display_data", content)
+
+    async def _explained(self, preview: TablePreview) -> TablePreview:
+        """A preview whose rows could not be read, with the reason: the server tells no more than where it has logged it."""
+        number = preview.excerpt.number
+        if preview.problem is None or number is None:
+            return preview
+        reason = (await self._ask("why", table=number)).get("reason")
+        return preview if not reason else replace(preview, problem=str(reason))
 
     def _later(self, run: Run, event: TableShown, reading: _Reading, budget: TableBudget) -> None:
         """Show a table's columns, and its rows when they come. Also of a result: front ends update only what is displayed."""

@@ -229,7 +229,7 @@ class RuntimeSession:
     def _on_complete(self, message: dict[str, Any]) -> None:
         self._questioner.put(message)
 
-    _on_inspect = _on_comm_info = _on_open_lane = _on_close_lane = _on_complete
+    _on_inspect = _on_why = _on_comm_info = _on_open_lane = _on_close_lane = _on_complete
 
     def _on_debug(self, message: dict[str, Any]) -> None:
         self._debugger.put(message)
@@ -285,6 +285,9 @@ class RuntimeSession:
                 content = complete(self._namespace, message["code"], message["cursor"])
             elif message["kind"] == "comm_info":
                 content = {"comms": self._comms.info(message["target"])}
+            elif message["kind"] == "why":
+                with self._engine.cell_context(self._scope):
+                    content = {"reason": self._tables.reason(message["table"])}
             elif message["kind"] == "open_lane":
                 self._lane(message["lane"])
                 content = {}

@@ -11,6 +11,7 @@ stands for the table: head, characters, lengths, tree, as in `model.Excerpt`.
 from __future__ import annotations
 
 import contextlib
+import re
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from .threads import ServiceThread
 
 _UNCOALESCED = -(2**63)
 _PATIENCE_S = 2.0
+_ROWS_TRIED = 10
 
 
 class Tables:
@@ -35,6 +37,7 @@ class Tables:
         self._java_table = self._jpy.get_type("io.deephaven.engine.table.Table")
         self._carrier = Carrier(self._jpy)
         self._kinds = Kinds(engine, self.describe, self._carrier)
+        self._described: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
     def sample(self) -> Any:
         """A table of one row, for the kernel to try its connection with."""
@@ -116,6 +119,8 @@ class Tables:
         return about, references
 
     def _plain(self, table: Any, about: dict[str, Any], references: list[Any], rows: int, columns: int) -> None:
+        about["number"] = id(table)
+        self._described[id(table)] = table
         j_table = self._coalesced(table.j_table)
         definitions = self._definitions(j_table, about, columns)
         about["flavors"], about["refreshing"] = flavors(j_table), bool(j_table.isRefreshing())
@@ -158,6 +163,25 @@ class Tables:
             about["lengths"] = lengths
         return made
 
+    def reason(self, number: int) -> str | None:
+        """Why a table's rows cannot be read: computes the values until one fails. For any thread but a cell's."""
+        table = self._described.get(number)
+        if table is None:
+            return None
+        _, references = self.describe(table, None, _ROWS_TRIED)
+        return self._first_failure(references[0].j_table) if references else None
+
+    def _first_failure(self, j_table: Any) -> str | None:
+        keys = j_table.getRowSet()
+        for name in j_table.getDefinition().getColumnNamesArray():
+            source = j_table.getColumnSource(name)
+            for position in range(int(keys.size())):
+                try:
+                    source.get(keys.get(position))
+                except Exception as error:
+                    return f"column {name}: {in_short(str(error))}"
+        return None
+
     def _some_rows(self, j_table: Any, about: dict[str, Any], rows: int) -> Any:
         """All rows of a small table, the last ones of a table that grows at its end, the outer ones of others."""
         size = int(j_table.size())
@@ -190,6 +214,17 @@ class Tables:
                 return j_table.head(rows)
             about["head"] = (rows + 1) // 2
             return self._engine.merged([j_table.head(about["head"]), j_table.tail(rows // 2)])
+
+
+def in_short(trace: str) -> str:
+    """The first line of Java's stack trace, and its last cause, without the names of packages."""
+    lines = [line.strip() for line in trace.splitlines() if line.strip()]
+    causes = [line[len("caused by") :].lstrip(": ") for line in lines if line.lower().startswith("caused by")]
+    python = re.search(r"Type: <class '([\w.]+)'>\s*Value: (.*)", trace)
+    if python is not None:
+        causes = [f"{python[1]}: {python[2].strip()}"]
+    told = [re.sub(r"^(?:RuntimeError: )?(?:[a-z]\w*\.)+(?=[A-Z])", "", line) for line in [*lines[:1], *causes[-1:]]]
+    return " — ".join(told)[:1000]
 
 
 def outer(count: int, most: int) -> list[int]:

@@ -204,7 +204,7 @@ def _table(header: dict[str, Any], references: Sequence[Any]) -> TableShown:
 
 def _excerpt(header: dict[str, Any]) -> Excerpt:
     lengths = tuple(header.get("lengths", ()))
-    return Excerpt(header.get("head"), header.get("characters"), lengths, header.get("tree", False))
+    return Excerpt(header.get("head"), header.get("characters"), lengths, header.get("tree", False), header.get("number"))
 
 
 def _shown(header: dict[str, Any], references: Sequence[Any]) -> TableShown:
