@@ -11,7 +11,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 
-FOLDERS = ("unit", "server", "protocol", "browser")
+FOLDERS = ("unit", "server", "protocol", "batch", "browser")
 ALLOWED = re.compile(r"of Python 3\.\d+$")
 
 

@@ -214,7 +214,7 @@ def test_two_hundred_megabytes_arrive_whole(launched: Runs) -> None:
         "import subprocess, sys\n"
         "for n in range(1_000_000):\n    print(f'{n:099d}')\n"
         "sys.stdout.flush()\n"
-        "subprocess.run(['head', '-c', '100000000', '/dev/zero'])\n",
+        "done = subprocess.run(['head', '-c', '100000000', '/dev/zero'])\n",
     )
     process = launched.begin("pour.py")
     try:

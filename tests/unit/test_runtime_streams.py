@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dh_kernel.runtime.streams as streams
-from dh_kernel.runtime.streams import RoutedStream, Switchboard, TextBuffer, printable
+from dh_kernel.runtime.streams import EXACT, RoutedStream, Switchboard, TextBuffer, exact_bytes, printable
 from dh_kernel.runtime.wire import MAX_FRAME_BYTES
 
 
@@ -314,3 +314,23 @@ def test_a_forked_process_writes_to_its_file_descriptor() -> None:
     """It has none of the runtime's threads, so what it gave to the cell would be lost."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORK], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "cell: parentcell: |child|cell: parentcell: |"
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xfe", b"caf\xc3", b"\x00\x80 and text", bytes(range(256))])
+def test_bytes_of_an_exact_cell_come_back_whole(raw: bytes) -> None:
+    assert exact_bytes(raw.decode("utf-8", "surrogateescape")) == raw
+
+
+def test_text_needs_no_bytes_and_other_surrogates_are_spelled_out() -> None:
+    assert exact_bytes("caf\xe9 \U0001f600") is None
+    assert exact_bytes("\ud800\udcff") == b"\\ud800\xff"
+
+
+def test_the_text_of_an_exact_cell_keeps_its_surrogates_until_it_is_sent() -> None:
+    sent: list[tuple[str, str, str]] = []
+    buffer = TextBuffer(lambda cell, name, text: sent.append((cell, name, text)), lambda: None)
+    for half in (b"\xc3", b"\xa9"):
+        buffer.write("1", f"{EXACT}stdout", half.decode("utf-8", "surrogateescape"))
+    buffer.flush()
+    assert sent == [("1", f"{EXACT}stdout", "\udcc3\udca9")]
+    assert exact_bytes(sent[0][2]) == "\xe9".encode()
