@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,12 +20,14 @@ from dh_kernel.server import ServerProcess, describe
 from dh_kernel.settings import Settings
 
 from .launching import launch
+from .training import Training
 
 if TYPE_CHECKING:
     from dh_kernel.session import Event, Session, TableShown
 
 PREVIEW_THREADS = 4
 LAST_WORDS_S = 0.5
+TRAIN_AFTER_S = 20.0
 
 
 class Listener(Protocol):
@@ -56,6 +59,7 @@ class Backend:
         self._opening: asyncio.Task[Session] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._closing = False
+        self._training: Training | None = None
         self.starts = 0
         self.start()
 
@@ -112,6 +116,11 @@ class Backend:
         """A cell has changed how tables show: remembered for the next session."""
         self.settings = replace(self.settings, **{name: value})  # type: ignore[arg-type]
 
+    def discard(self, session: Session, table: TableShown) -> None:
+        """Let the server forget a table that nobody reads."""
+        if not self._closing:
+            self._pool.submit(session.release, table)
+
     def note_log(self, text: str) -> None:
         """Keep what the server's process wrote, to tell it should the process end."""
         if self._process is not None:
@@ -130,6 +139,8 @@ class Backend:
     async def close(self) -> None:
         """End the session, and the server if it is ours. Takes a few seconds at most."""
         self._closing = True
+        if self._training is not None:
+            self._training.stop()
         await self._let_go()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -188,7 +199,15 @@ class Backend:
         self._session, self._opening = session, None
         if process is not None and process.death is not None:
             raise self._died(process)
+        if process is not None and process.archive is not None and not process.archive_used:
+            self._loop.call_later(TRAIN_AFTER_S, self._train)
         return session
+
+    def _train(self) -> None:
+        """Let the next servers start faster."""
+        if self._training is None and not self._closing:
+            self._training = Training(self.settings)
+            threading.Thread(target=self._training.run_quietly, name="dh-kernel-training", daemon=True).start()
 
     async def _open_session(self, settings: Settings, process: ServerProcess | None) -> Session:
         opening = self._loop.run_in_executor(self._pool, self._open_blocking, settings, process)

@@ -313,6 +313,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         while True:
             session, event, size, begun = await run.next_event()
             if isinstance(event, CellDone):
+                if self._publisher is not None:
+                    self._publisher.finish(run)
                 session.consumed(size)
                 return event
             await self._publish_event(run, event, begun)

@@ -5,6 +5,10 @@ Neighbours: `__main__` (the first server), `backend` (the next ones).
 
 from __future__ import annotations
 
+import os
+
+import platformdirs
+
 from dh_kernel.errors import DhKernelError
 from dh_kernel.server import LaunchOptions, ServerProcess, default_heap
 from dh_kernel.settings import Settings
@@ -19,7 +23,13 @@ def launch_options(settings: Settings) -> LaunchOptions:
         jvm_args=settings.jvm_args,
         port=settings.port,
         start_timeout_s=settings.start_timeout_s,
+        archives=archive_folder() if settings.class_archive else None,
     )
+
+
+def archive_folder() -> str:
+    """Where Java's archives of classes are kept, for all kernels of the user."""
+    return os.path.join(platformdirs.user_cache_dir("dh-kernel", appauthor=False), "archives")
 
 
 def launch(settings: Settings) -> ServerProcess | DhKernelError | None:

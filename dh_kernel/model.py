@@ -42,7 +42,8 @@ class TableInfo:
     """What a table is, without its rows.
 
     `name` is the variable, None for an unnamed table. `rows` is the size when read, None where the server does not know it.
-    `kind` is the Deephaven class the user knows: `Table`, `HierarchicalTable`, `PartitionedTable` …
+    `kind` is the Deephaven class the user knows: `Table`, `RollupTable`, `PartitionedTable` …; `flavors` what else it is:
+    `append-only`, `blink`, `input` … Where `column_count` is more than `columns`, these are the outer ones of them.
     """
 
     name: str | None
@@ -50,19 +51,54 @@ class TableInfo:
     rows: int | None
     refreshing: bool
     columns: tuple[Column, ...]
+    column_count: int | None = None
+    flavors: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many columns the table has, those that are not in `columns` included."""
+        return len(self.columns) if self.column_count is None else self.column_count
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """How the rows of a preview stand for the table's.
+
+    The first `head` of them are its first, the others its last; None: all are its first ones. Texts of more than `characters`
+    UTF-16 units come cut to that many, a zero character and their length behind. The columns in `lengths`, by index, hold
+    arrays that may be cut; how long they are stands, as text, in one column each behind the table's own. `tree`: two columns
+    stand before the table's own, a row's depth and whether it is expanded.
+    """
+
+    head: int | None = None
+    characters: int | None = None
+    lengths: tuple[int, ...] = ()
+    tree: bool = False
+
+
+WHOLE = Excerpt()
+
+
+WHOLE = Excerpt()
 
 
 @dataclass(frozen=True)
 class TablePreview:
-    """A table with its first rows, as one consistent snapshot.
+    """A table with some of its rows, as one consistent snapshot.
 
-    `data` has the columns of `info`, in order and under the same names, as they came over Arrow Flight; None where the rows
-    could not be read, with the reason in `problem`. Types that Arrow Flight cannot carry come as strings.
+    `data` has the columns of `info`, in order and under the same names, as they came over Arrow Flight, and what `excerpt`
+    says; None where the rows could not be read, with the reason in `problem`, or have not been read yet, if `pending`. Types
+    that Arrow Flight cannot carry come as strings. `snapshot_ns`: when a ticking table was read, in ns since 1970. `parts` are
+    tables that this one is made of, such as the constituents of a partitioned table.
     """
 
     info: TableInfo
     data: pa.Table | None
     problem: str | None = None
+    excerpt: Excerpt = WHOLE
+    snapshot_ns: int | None = None
+    parts: tuple[TablePreview, ...] = ()
+    pending: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,17 @@
 """What the server says about a run, as messages on IOPub.
 
-Neighbours: `runs`, `backend` (reads previews), `render` (previews to MIME bundles); `kernel` decides when. Refuses to know
-cells and replies.
+Neighbours: `runs`, `backend` (reads previews), `render` (previews to MIME bundles), `budget`; `kernel` decides when. Refuses
+to know cells and replies.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import uuid
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dh_kernel.model import TablePreview
@@ -26,11 +30,23 @@ from dh_kernel.session import (
 )
 
 from .backend import Backend
+from .budget import TableBudget
 from .grid import grid_bundle
 from .live import LiveOutputs
 from .runs import Run
 
 Send = Callable[..., None]
+SLOW_S = 2.0  # a table whose rows take longer shows its columns first
+_AHEAD = 8  # how many tables are read before it is their turn to be published
+_WIDTH = 100
+
+
+@dataclass
+class _Reading:
+    """A table whose rows are being read, and since when, by the event loop's clock."""
+
+    preview: asyncio.Future[TablePreview]
+    since: float
 
 
 class Publisher:
@@ -42,11 +58,25 @@ class Publisher:
 
     def __init__(self, backend: Backend, send: Send) -> None:
         self._backend, self._send = backend, send
-        self.live = LiveOutputs(lambda session, table: self._bundle(session.preview(table), table), send)
+        self.live = LiveOutputs(
+            lambda session, table: self._bundle(session.preview(table), table), send, lambda: backend.settings.time_zone
+        )
+        self._budgets: weakref.WeakKeyDictionary[Run, TableBudget] = weakref.WeakKeyDictionary()
+        self._reading = 0
 
     def begin(self, session: Any, event: Event) -> Any:
         """Start what takes time, such as reading a table's rows; `publish` wants what this returns."""
-        return asyncio.ensure_future(self._backend.preview(session, event)) if isinstance(event, TableShown) else None
+        return self._read(session, event) if isinstance(event, TableShown) and self._reading < _AHEAD else None
+
+    def _read(self, session: Any, event: TableShown) -> _Reading:
+        loop = asyncio.get_running_loop()
+        reading = _Reading(asyncio.ensure_future(self._backend.preview(session, event)), loop.time())
+        self._reading += 1
+        reading.preview.add_done_callback(self._has_read)
+        return reading
+
+    def _has_read(self, _: Any) -> None:
+        self._reading -= 1
 
     async def bundle(self, session: Any, table: TableShown) -> dict[str, Any]:
         """A table's preview as a MIME bundle."""
@@ -63,7 +93,7 @@ class Publisher:
         elif isinstance(event, ErrorShown):
             self._send(run, "error", event.error)
         elif isinstance(event, TableShown):
-            self._table(run, event, await begun)
+            await self._table(run, event, begun)
         elif isinstance(event, Cleared):
             self._send(run, "clear_output", {"wait": event.wait})
         elif isinstance(event, LiveUpdated):
@@ -87,18 +117,68 @@ class Publisher:
 
         settings = self._backend.settings
         rows, columns = table.how.rows or settings.rows, table.how.columns or settings.columns
-        return table_bundle(preview, options=RenderOptions(rows=rows, columns=columns))
+        options = RenderOptions(rows=rows, columns=columns, time_zone=settings.time_zone, width=_terminal_width())
+        return table_bundle(preview, options=options)
 
-    def _table(self, run: Run, event: TableShown, preview: TablePreview) -> None:
-        bundle, how = self._bundle(preview, event), event.how
-        if how.live:  # also of a result: JupyterLab updates what is displayed, and no execute_result
-            bundle = self.live.begin(run, event, bundle)
-        elif event.result:
-            self._result(run, bundle, {})
+    # --- tables
+
+    async def _table(self, run: Run, event: TableShown, begun: _Reading | None) -> None:
+        """Publish a table: at once if its rows are there in time, else its columns now and the rows in their place later.
+
+        Later is only for front ends that name the cell: consoles, and programs that run notebooks, do not take it in.
+        """
+        budget = self._budgets.setdefault(run, TableBudget())
+        if budget.is_spent:
+            budget.leave_out(event.info.name)
+            self._backend.discard(run.session, event)
             return
+        reading = begun if begun is not None else self._read(run.session, event)
+        if run.can_update:
+            patience_s = max(0.0, reading.since + SLOW_S - asyncio.get_running_loop().time())
+            await asyncio.wait((reading.preview,), timeout=patience_s)
+            if not reading.preview.done():
+                self._later(run, event, reading, budget)
+                return
+        bundle = budget.fitted(self._bundle(await reading.preview, event))
+        if bundle is None:
+            budget.leave_out(event.info.name)
+        elif event.result and not event.how.live:
+            self._result(run, bundle, {})
+        else:  # a live result too: JupyterLab updates what is displayed, and no execute_result
+            self._show(run, event, bundle, "update_display_data" if event.how.update else "display_data")
+
+    def _show(self, run: Run, event: TableShown, bundle: dict[str, Any], kind: str) -> None:
+        how = event.how
+        if how.live:
+            bundle = self.live.begin(run, event, bundle)
         transient = {} if how.display_id is None else {"display_id": how.display_id}
-        content = {"data": bundle, "metadata": {}, "transient": transient}
-        self._send(run, "update_display_data" if how.update else "display_data", content)
+        self._send(run, kind, {"data": bundle, "metadata": {}, "transient": transient})
+
+    def _later(self, run: Run, event: TableShown, reading: _Reading, budget: TableBudget) -> None:
+        """Show a table's columns, and its rows when they come. Also of a result: front ends update only what is displayed."""
+        named = replace(event, how=replace(event.how, display_id=event.how.display_id or uuid.uuid4().hex))
+        pending = replace(named, how=replace(named.how, live=False))  # the first rows begin what is live
+
+        def show(kind: str, preview: TablePreview, table: TableShown) -> None:
+            bundle = budget.fitted(self._bundle(preview, table))
+            if bundle is not None:
+                self._show(run, table, bundle, kind)
+
+        first = "update_display_data" if event.how.update else "display_data"
+        show(first, TablePreview(event.info, None, excerpt=event.excerpt, pending=True), pending)
+
+        def show_rows(read: asyncio.Future[TablePreview]) -> None:
+            if not read.cancelled() and read.exception() is None:
+                show("update_display_data", read.result(), named)
+
+        reading.preview.add_done_callback(show_rows)
+
+    def finish(self, run: Run) -> None:
+        """A run has ended: say what its output lacks."""
+        budget = self._budgets.pop(run, None)
+        line = budget.last_line() if budget is not None else None
+        if line is not None:
+            self._send(run, "display_data", {"data": {"text/plain": line}, "metadata": {}, "transient": {}})
 
     def _grid(self, run: Run, event: GridAsked) -> None:
         settings = self._backend.settings
@@ -119,3 +199,9 @@ class Publisher:
             self._backend.change_setting(event.name, event.value)
             return asyncio.ensure_future(asyncio.sleep(0))
         return None
+
+
+def _terminal_width() -> int:
+    """The width of the terminal that the kernel was started from, where it says so: a console's."""
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and 20 <= int(columns) <= 1000 else _WIDTH

@@ -16,7 +16,7 @@ from dh_kernel.errors import DhKernelError
 from dh_kernel.session import CellDone, Event
 
 _REMEMBERED = 1000
-_PATIENCE_S = 0.25
+_PATIENCE_S = 0.75
 COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
 _QUESTIONS = frozenset(
     {
@@ -43,6 +43,7 @@ class Run:
         self.lane: str | None = header.get("subshell_id")
         self.is_comm = header["msg_type"] in COMM_MESSAGES
         self.silent = bool(parent["content"].get("silent", False))
+        self.can_update = "cellId" in parent.get("metadata", {})  # who names the cell also updates what it has shown
         self.events: asyncio.Queue[tuple[Any, Event, int, Any]] = asyncio.Queue()
         self.gone: asyncio.Future[DhKernelError] = asyncio.get_running_loop().create_future()
         self.interrupted = asyncio.Event()

@@ -64,8 +64,13 @@ class KernelSettings(Configurable):
     jvm_args = List(Unicode(), help="More options for the Java virtual machine of a launched server.").tag(config=True)
     port = Int(0, help="Port of a launched server on 127.0.0.1; 0: any free one.").tag(config=True)
     start_timeout_s = Float(120.0, help="Seconds a server may take until it is ready.").tag(config=True)
+    class_archive = Bool(
+        True,
+        help="Start launched servers from an archive of Java's classes, which is made once, some time after the first start,"
+        " and kept in the user's cache folder.",
+    ).tag(config=True)
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
-    max_tables = Int(20, help="How many of them a cell shows at most; a line tells of the rest.").tag(config=True)
+    max_tables = Int(1000, help="How many of them a cell shows at most; a line tells of the rest.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
     columns = Int(20, help="Columns of a table's preview.").tag(config=True)
     live = Bool(True, help="Outputs of refreshing tables follow their tables.").tag(config=True)
@@ -77,6 +82,7 @@ class KernelSettings(Configurable):
         help="Where a browser reaches the server's own pages, for %dh grid: 'https://dh.example.org', an origin without a"
         " path. Default: http:// with the server's host and port.",
     ).tag(config=True)
+    time_zone = Unicode("UTC", help="Time zone in which instants show: 'Europe/Berlin'.").tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
@@ -91,6 +97,7 @@ VARIABLES: Mapping[str, str] = {
     "jvm_args": "DH_KERNEL_JVM_ARGS",
     "port": "DH_KERNEL_PORT",
     "start_timeout_s": "DH_KERNEL_START_TIMEOUT",
+    "class_archive": "DH_KERNEL_CLASS_ARCHIVE",
     "show_tables": "DH_KERNEL_SHOW_TABLES",
     "max_tables": "DH_KERNEL_MAX_TABLES",
     "rows": "DH_KERNEL_ROWS",
@@ -100,6 +107,7 @@ VARIABLES: Mapping[str, str] = {
     "live_time_s": "DH_KERNEL_LIVE_TIME",
     "live_outputs": "DH_KERNEL_LIVE_OUTPUTS",
     "browser_url": "DH_KERNEL_BROWSER_URL",
+    "time_zone": "DH_KERNEL_TIME_ZONE",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
     "debug": "DH_KERNEL_DEBUG",
 }
@@ -126,8 +134,9 @@ class Settings:
     jvm_args: tuple[str, ...] = ()
     port: int = 0
     start_timeout_s: float = 120.0
+    class_archive: bool = True
     show_tables: bool = True
-    max_tables: int = 20
+    max_tables: int = 1000
     rows: int = 10
     columns: int = 20
     live: bool = True
@@ -135,6 +144,7 @@ class Settings:
     live_time_s: float = 1800.0
     live_outputs: int = 20
     browser_url: str = ""
+    time_zone: str = "UTC"
     interrupt_grace_s: float = 1.0
     debug: bool = False
     warnings: tuple[str, ...] = ()
@@ -314,6 +324,7 @@ class _Checker:
             jvm_args=self._checked("jvm_args", checked_jvm_args, ()),
             port=self._checked("port", _number(0, 65535), default.port),
             start_timeout_s=self._checked("start_timeout_s", _number(1, 3600), default.start_timeout_s),
+            class_archive=self._checked("class_archive", bool, default.class_archive),
             show_tables=self._checked("show_tables", bool, default.show_tables),
             max_tables=self._checked("max_tables", _number(0, 10_000), default.max_tables),
             rows=self._checked("rows", _number(1, 10_000), default.rows),
@@ -323,6 +334,7 @@ class _Checker:
             live_time_s=self._checked("live_time_s", _number(0, 7 * 86_400), default.live_time_s),
             live_outputs=self._checked("live_outputs", _number(0, 1000), default.live_outputs),
             browser_url=self._checked("browser_url", origin, default.browser_url),
+            time_zone=self._checked("time_zone", _zone, default.time_zone),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._warnings),
@@ -395,6 +407,16 @@ def _number(least: float, most: float) -> Callable[[Any], Any]:
         return value
 
     return check
+
+
+def _zone(name: str) -> str:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # not found (a KeyError), a folder, a malformed name
+        raise SettingsError(f"{name!r} is no time zone that is known here: write 'Europe/Berlin', or 'UTC'.") from None
+    return name
 
 
 def host_and_port(text: str) -> tuple[str, int]:

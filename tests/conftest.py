@@ -75,10 +75,16 @@ def launched_kernel(place: Place) -> Iterator[Kernel]:
 
 @pytest.fixture(scope="module")
 def attached_kernel(attached_place: Place) -> Iterator[Kernel]:
-    """A kernel on the vanilla server, for all tests of a module."""
+    """A kernel on the vanilla server, for all tests of a module.
+
+    That server is the whole run's, and so are its variables: those of the module are deleted, or the next one would find them.
+    """
     with started(attached_place, ATTACHED) as kernel:
-        kernel.ok("pass", READY_TIMEOUT_S)
+        before = kernel.ok("print(*globals())", READY_TIMEOUT_S).text().split()
         yield kernel
+        kernel.ok(
+            f"for _name in set(globals()) - set({before!r}):\n    if not _name.startswith('_'):\n        del globals()[_name]"
+        )
 
 
 @pytest.fixture(scope="module", params=["launched", "attached"])

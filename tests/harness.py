@@ -190,6 +190,8 @@ class Kernel:
                 raise AssertionError(f"not within {timeout_s} s: {what}") from None
 
     def _file(self, message: dict[str, Any]) -> None:
+        if message["parent_header"].get("msg_type") == "interrupt_request":
+            return  # jupyter_client's manager numbers its requests as the client does: they may have the id of a cell
         run = self._runs.get(message["parent_header"].get("msg_id", ""))
         if run is None:
             return

@@ -15,7 +15,7 @@ from dh_kernel.model import TablePreview
 from dh_kernel.render.dataresource import to_dataresource
 from dh_kernel.render.html import to_html
 from dh_kernel.render.options import RenderOptions
-from dh_kernel.render.sheet import lay_out
+from dh_kernel.render.sheet import lay_out, parts_left_out
 from dh_kernel.render.text import to_text
 
 __all__ = ["RenderOptions", "table_bundle"]
@@ -31,8 +31,11 @@ def table_bundle(preview: TablePreview, *, options: RenderOptions = DEFAULTS) ->
     `json.dumps(allow_nan=False)` and encodes as UTF-8.
     """
     sheet = lay_out(preview, options)
-    return {
-        "text/plain": to_text(sheet, options),
-        "text/html": to_html(sheet, options),
-        DATARESOURCE: to_dataresource(sheet),
-    }
+    text, html, resource = to_text(sheet, options), to_html(sheet, options), to_dataresource(sheet)
+    if preview.parts:
+        parts = [table_bundle(part, options=options) for part in preview.parts]
+        more = parts_left_out(preview)
+        text = "\n\n".join([text, *(str(part["text/plain"]) for part in parts), *([more] if more else [])])
+        html = "\n".join([html, *(str(part["text/html"]) for part in parts), *([f"<div>{more}</div>"] if more else [])])
+        resource["parts"] = [part[DATARESOURCE] for part in parts]
+    return {"text/plain": text, "text/html": html, DATARESOURCE: resource}

@@ -14,7 +14,9 @@ from dh_kernel.render.typenames import frictionless_type
 def to_dataresource(sheet: Sheet) -> dict[str, object]:
     """The shown rows and columns.
 
-    `deephaven` has `columns`, their true number, only where some are hidden, and `problem` only where rows could not be read.
+    `deephaven` has `columns`, their true number, only where some are hidden; `head`, how many rows come before those that
+    are not shown, only where others come behind; `problem` only where rows could not be read; a
+    tree's `levels` and `expanded`.
     """
     info = sheet.info
     names = _unique([encodable(column.column.name) for column in sheet.columns])
@@ -29,8 +31,15 @@ def to_dataresource(sheet: Sheet) -> dict[str, object]:
         "shown": len(rows),
         "refreshing": info.refreshing,
     }
+    if info.flavors:
+        about["flavors"] = list(info.flavors)
+    if sheet.gap is not None and sheet.gap < len(rows):
+        about["head"] = sheet.gap
+    if sheet.tree is not None:
+        about["levels"] = [branch.level for branch in sheet.tree]
+        about["expanded"] = [branch.expanded for branch in sheet.tree]
     if sheet.hidden:
-        about["columns"] = len(info.columns)
+        about["columns"] = info.width
     if sheet.problem is not None:
         about["problem"] = encodable(sheet.problem)
     return {

@@ -12,7 +12,7 @@ from html import escape
 
 from dh_kernel.render.characters import ELLIPSIS, cut, pieces, visible
 from dh_kernel.render.options import RenderOptions
-from dh_kernel.render.sheet import Sheet, SheetColumn, last_line, notice, title_texts
+from dh_kernel.render.sheet import Sheet, SheetColumn, gap_text, last_line, notice, title_texts, tree_mark
 from dh_kernel.render.typenames import is_numeric, short_name
 from dh_kernel.render.values import Cell, Mark
 
@@ -58,6 +58,8 @@ def _head(sheet: Sheet, options: RenderOptions) -> Iterator[str]:
     if sheet.hidden:
         title = f"{sheet.hidden:,} columns hidden" if sheet.hidden > 1 else "1 column hidden"
         cells.insert(sheet.left, _th(ELLIPSIS, f"{sheet.hidden:,} more", title, right=False))
+    if sheet.tree is not None:
+        cells.insert(0, _th("level", "", "", right=False))
     yield f"<thead><tr>{''.join(cells)}</tr></thead>"
 
 
@@ -69,6 +71,8 @@ def _head_cell(sheet_column: SheetColumn, options: RenderOptions) -> str:
 
 def _th(name: str, below: str, title: str, *, right: bool) -> str:
     style = f"{_HEAD};text-align:{'right' if right else 'left'}"
+    if not below:
+        return f'<th scope="col" style="{style}">{name}</th>'
     return f'<th scope="col" style="{style}">{name}<br><span style="{_TYPE}" title="{title}">{below}</span></th>'
 
 
@@ -79,8 +83,19 @@ def _body(sheet: Sheet, options: RenderOptions) -> Iterator[str]:
         cells = [_td(column.cells[row], style, options) for column, style in zip(sheet.columns, styles, strict=True)]
         if sheet.hidden:
             cells.insert(sheet.left, f'<td style="{_CELL};text-align:left"><span style="{_DIM}">{ELLIPSIS}</span></td>')
+        if sheet.tree is not None:
+            cells.insert(0, f'<td style="{_CELL};text-align:left">{escape(tree_mark(sheet.tree[row]))}</td>')
+        if row == sheet.gap:
+            yield _gap(sheet)
         yield f"<tr>{''.join(cells)}</tr>"
+    if sheet.columns and sheet.gap == sheet.shown:
+        yield _gap(sheet)
     yield "</tbody>"
+
+
+def _gap(sheet: Sheet) -> str:
+    width = len(sheet.columns) + (sheet.hidden > 0) + (sheet.tree is not None)
+    return f'<tr><td colspan="{width}" style="{_CELL};text-align:left"><span style="{_DIM}">{gap_text(sheet)}</span></td></tr>'
 
 
 def _td(cell: Cell, style: str, options: RenderOptions) -> str:

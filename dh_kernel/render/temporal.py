@@ -63,6 +63,11 @@ def instant_text(nanos: int, digits: int, zone: tzinfo) -> str:
     return date_time_text(nanos + offset * NANOS, digits) + _offset_text(offset)
 
 
+def clock_text(nanos: int, zone: tzinfo) -> str:
+    """A moment as a clock in that zone shows it: `14:03:07 CET`."""
+    return (_EPOCH + timedelta(seconds=nanos // NANOS)).astimezone(zone).strftime("%H:%M:%S %Z")
+
+
 def _offset_seconds(seconds: int, zone: tzinfo) -> int:
     try:
         offset = (_EPOCH + timedelta(seconds=seconds)).astimezone(zone).utcoffset()

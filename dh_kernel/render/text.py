@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dh_kernel.render.characters import ELLIPSIS, display_width, fit, pad, visible
 from dh_kernel.render.options import RenderOptions
-from dh_kernel.render.sheet import Sheet, SheetColumn, last_line, notice, title_texts
+from dh_kernel.render.sheet import Sheet, SheetColumn, last_line, notice, title_texts, tree_mark
 from dh_kernel.render.typenames import frictionless_type, is_numeric, short_name
 
 _GAP = "  "
@@ -27,7 +27,10 @@ def to_text(sheet: Sheet, options: RenderOptions) -> str:
     width = max(options.width, _LEAST_WIDTH)
     name, rest = title_texts(sheet)
     lines = [fit(f"{name} — {rest}", width)]
-    blocks, shown = _widest_fitting(sheet, min(max(options.cell_characters, 1), width), width)
+    tree = _tree(sheet)
+    room = max(width - (tree[0].width + len(_GAP) if tree else 0), _LEAST_WIDTH)
+    blocks, shown = _widest_fitting(sheet, min(max(options.cell_characters, 1), room), room)
+    blocks = tree + blocks if blocks else []
     if blocks:
         lines += [_GAP.join(row).rstrip() for row in zip(*(block.lines for block in blocks), strict=True)]
     words = notice(sheet)
@@ -51,13 +54,13 @@ def _blocks(sheet: Sheet, cell_width: int, width: int) -> tuple[list[_Block], in
     if not sheet.columns:
         return [], 0
     before, after = sheet.columns[: sheet.left], sheet.columns[sheet.left :]
-    widest = width if len(sheet.info.columns) == 1 else width - len(_GAP) - 1  # one column and the mark always fit
-    blocks = [_block(column, min(cell_width, widest), widest) for column in (*before, *after)]
+    widest = width if sheet.info.width == 1 else width - len(_GAP) - 1  # one column and the mark always fit
+    blocks = [_block(column, sheet.gap, min(cell_width, widest), widest) for column in (*before, *after)]
     left, right = _fitting(blocks, sheet.left, width, cut=sheet.hidden > 0)
     kept = [*blocks[:left], *blocks[right:]]
     shown = len(kept)
-    if shown < len(sheet.info.columns):
-        kept.insert(left, _filled([ELLIPSIS, ELLIPSIS, *[ELLIPSIS] * sheet.shown], right=False))
+    if shown < sheet.info.width:
+        kept.insert(left, _filled([ELLIPSIS, ELLIPSIS, *[ELLIPSIS] * (sheet.shown + (sheet.gap is not None))], right=False))
     return kept, shown
 
 
@@ -83,13 +86,23 @@ def _fitting(blocks: list[_Block], middle: int, width: int, *, cut: bool) -> tup
     return left, right
 
 
-def _block(sheet_column: SheetColumn, words: int, width: int) -> _Block:
+def _block(sheet_column: SheetColumn, gap: int | None, words: int, width: int) -> _Block:
     column = sheet_column.column
     if frictionless_type(column.type) in ("string", "array"):  # the others lose their meaning when cut
         width = words
     head = [fit(column.name, width), fit(short_name(column.type), width)]
     cells = [fit(cell.unambiguous, width) for cell in sheet_column.cells]
-    return _filled([*head, *cells], right=is_numeric(column.type))
+    return _filled([*head, *_with_gap(cells, gap)], right=is_numeric(column.type))
+
+
+def _tree(sheet: Sheet) -> list[_Block]:
+    if not sheet.tree:
+        return []
+    return [_filled(["level", "", *_with_gap([tree_mark(branch) for branch in sheet.tree], sheet.gap)], right=False)]
+
+
+def _with_gap(cells: list[str], gap: int | None) -> list[str]:
+    return cells if gap is None else [*cells[:gap], ELLIPSIS, *cells[gap:]]
 
 
 def _filled(lines: list[str], *, right: bool) -> _Block:

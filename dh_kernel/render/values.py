@@ -26,6 +26,8 @@ _INSTANTS = ("java.time.Instant", "java.time.ZonedDateTime")
 _UNIT_NANOS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _CHARACTERS_AN_ELEMENT = 20
 _LEAST_BOUND = 20
+_LONGEST_LENGTH = 12
+_UNREADABLE = "(cannot be read: "  # the server's words too, see `runtime.carrying`
 
 
 class Mark(Enum):
@@ -59,28 +61,38 @@ NULL = Cell("null", None, Mark.NULL)
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read one column: Deephaven's type, its component type, the zone for instants, the most characters a value has."""
+    """How to read one column: Deephaven's type, its component type, the zone for instants, the most characters a value has.
+
+    `characters` and `lengths`: how the server has cut texts and arrays, see `model.Excerpt`; None: not at all.
+    """
 
     type: str
     component: str | None
     zone: tzinfo
     bound: int
+    characters: int | None = None
+    lengths: tuple[int | None, ...] | None = None
 
 
 _Decoder: TypeAlias = Callable[[pa.Array, Reading], list[Cell]]
 
 
-def read_column(table: pa.Table, index: int, rows: int, reading: Reading) -> list[Cell]:
-    """The first `rows` cells of a column; cells that say why where the column cannot be read at all."""
+def read_column(table: pa.Table, index: int, reading: Reading) -> list[Cell]:
+    """A column's cells; cells that say why where the column cannot be read at all."""
     try:
         component = (table.schema.field(index).metadata or {}).get(COMPONENT_TYPE)
-        column = table.column(index).slice(0, rows)
+        column = table.column(index)
         array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else None
     except Exception as error:  # pyarrow has types it cannot make an object of (KeyError 21, Period's), and says so in any way
-        return [_problem(error)] * min(rows, table.num_rows)
+        return [_problem(error)] * table.num_rows
     if array is None:
         return []
     return decode(array, replace(reading, component=component.decode("utf-8", "replace") if component else None))
+
+
+def read_lengths(table: pa.Table, index: int) -> tuple[int | None, ...]:
+    """A column of lengths, which come as text."""
+    return tuple(None if text is None else int(text) for text in table.column(index).to_pylist())
 
 
 def decode(array: pa.Array, reading: Reading) -> list[Cell]:
@@ -89,7 +101,11 @@ def decode(array: pa.Array, reading: Reading) -> list[Cell]:
     try:
         return decoder(array, reading)
     except Exception:  # a preview is not to fail for one odd value: read one by one, the odd one by its text
-        return [_decode_one(array.slice(row, 1), decoder, reading) for row in range(len(array))]
+        return [_decode_one(array.slice(row, 1), decoder, _of_row(reading, row)) for row in range(len(array))]
+
+
+def _of_row(reading: Reading, row: int) -> Reading:
+    return reading if reading.lengths is None else replace(reading, lengths=(reading.lengths[row],))
 
 
 def _decode_one(array: pa.Array, decoder: _Decoder, reading: Reading) -> Cell:
@@ -108,7 +124,7 @@ def _best_text(array: pa.Array, reading: Reading) -> Cell:
 
 
 def _problem(error: Exception) -> Cell:
-    text = f"(cannot be read: {type(error).__name__}: {error})"
+    text = f"{_UNREADABLE}{type(error).__name__}: {error})"
     return Cell(text, encodable(text), Mark.PROBLEM)
 
 
@@ -164,14 +180,29 @@ def _chars(array: pa.Array, _: Reading) -> list[Cell]:
 
 
 def _strings(array: pa.Array, reading: Reading) -> list[Cell]:
-    return [_string(scalar, reading.bound) if scalar.is_valid else NULL for scalar in array]
+    return [_string(scalar, reading) if scalar.is_valid else NULL for scalar in array]
 
 
-def _string(scalar: pa.Scalar, bound: int) -> Cell:
+def _string(scalar: pa.Scalar, reading: Reading) -> Cell:
     # From the buffer, not `as_py`: a value may have 100 MB, of which the start is wanted, and may not be UTF-8.
-    buffer = scalar.as_buffer()
-    cell = _text(_start(buffer, 4 * (bound + 1)).decode("utf-8", "replace"), bound, buffer.size)
-    return replace(cell, mark=Mark.STRING)
+    buffer, bound = scalar.as_buffer(), reading.bound
+    cell = _cut_by_server(buffer, reading)
+    if cell is None:
+        cell = _text(_start(buffer, 4 * (bound + 1)).decode("utf-8", "replace"), bound, buffer.size)
+    told = reading.type != "java.lang.String" and cell.text.startswith(_UNREADABLE)
+    return replace(cell, mark=Mark.PROBLEM if told else Mark.STRING)
+
+
+def _cut_by_server(buffer: pa.Buffer, reading: Reading) -> Cell | None:
+    """The cell of a text that the server has cut, None for one that is whole."""
+    most = reading.characters
+    if most is None or buffer.size <= most or buffer.size > 4 * (most + _LONGEST_LENGTH):
+        return None
+    text = buffer.to_pybytes().decode("utf-8", "replace")
+    if len(text.encode("utf-16-le", "replace")) // 2 <= most:
+        return None
+    start, _, length = text.rpartition("\0")
+    return _marked(start[: reading.bound], f"{int(length):,} characters") if length.isdecimal() else None
 
 
 def _start(buffer: pa.Buffer, size: int) -> bytes:
@@ -182,7 +213,12 @@ def _text(text: str, bound: int, size: int | None = None) -> Cell:
     """A cell of at most about `bound` characters, marked with its full size in bytes where it was longer."""
     if len(text) > bound:
         size = size if size is not None else len(text.encode("utf-8", "replace"))
-        text = f"{text[:bound]}{ELLIPSIS} ({size:,} bytes)"
+        return _marked(text[:bound], f"{size:,} bytes")
+    return Cell(text, encodable(text))
+
+
+def _marked(start: str, size: str) -> Cell:
+    text = f"{start}{ELLIPSIS} ({size})"
     return Cell(text, encodable(text))
 
 
@@ -208,25 +244,30 @@ def _number_text(raw: bytes, reading: Reading, text: Callable[[bytes], str]) -> 
 
 
 def _byte_arrays(array: pa.Array, reading: Reading) -> list[Cell]:
-    return [_byte_array(scalar.as_buffer(), reading) if scalar.is_valid else NULL for scalar in array]
+    lengths = reading.lengths or [None] * len(array)
+    return [
+        _byte_array(scalar.as_buffer(), reading, length) if scalar.is_valid else NULL
+        for scalar, length in zip(array, lengths, strict=True)
+    ]
 
 
-def _byte_array(buffer: pa.Buffer, reading: Reading) -> Cell:
+def _byte_array(buffer: pa.Buffer, reading: Reading, length: int | None) -> Cell:
     """A byte[] as the array it is: Java's bytes have a sign, and Deephaven's lowest stands for null."""
     shown = _start(buffer, _most_elements(reading.bound))
     signed = (byte - 256 if byte > 127 else byte for byte in shown)
-    return _array([NULL if byte == _NULL_BYTE else _integer(byte) for byte in signed], buffer.size)
+    return _array([NULL if byte == _NULL_BYTE else _integer(byte) for byte in signed], length or buffer.size)
 
 
 def _lists(array: pa.Array, reading: Reading) -> list[Cell]:
-    return [_list(array[row].values, reading) if array[row].is_valid else NULL for row in range(len(array))]
+    lengths = reading.lengths or [None] * len(array)
+    return [_list(array[row].values, reading, lengths[row]) if array[row].is_valid else NULL for row in range(len(array))]
 
 
-def _list(values: pa.Array, reading: Reading) -> Cell:
+def _list(values: pa.Array, reading: Reading, length: int | None) -> Cell:
     shown = values.slice(0, _most_elements(reading.bound))
     bound = max(reading.bound // max(len(shown), 1), _LEAST_BOUND)
     element = Reading(element_type(reading.type, reading.component), None, reading.zone, bound)
-    return _array(decode(shown, element), len(values))
+    return _array(decode(shown, element), length or len(values))
 
 
 def _most_elements(bound: int) -> int:

@@ -196,6 +196,35 @@ class Engine:
         text = str(error)
         return type(error).__name__ == "DHError" or "\tat " in text or any(name in text for name in _INTERRUPTED)
 
+    @contextlib.contextmanager
+    def between_cycles(self, j_table: Any, timeout_s: float) -> Iterator[bool]:
+        """Hold off the cycles of a table's update graph; False where the one that runs does not end in time."""
+        graph = j_table.getUpdateGraph()
+        shared = graph.sharedLock()
+        if shared.isHeldByCurrentThread() or graph.exclusiveLock().isHeldByCurrentThread():
+            yield True
+        elif not shared.tryLock(int(timeout_s * 1000), self.jpy.get_type("java.util.concurrent.TimeUnit").MILLISECONDS):
+            yield False
+        else:
+            try:
+                yield True
+            finally:
+                shared.unlock()
+
+    def is_ring(self, j_table: Any) -> bool:
+        """Whether a table keeps its latest rows in a ring: only the class of its columns' sources tells."""
+        names = j_table.getDefinition().getColumnNamesArray()
+        if not len(names):
+            return False
+        reinterpreting = self.jpy.get_type("io.deephaven.engine.table.impl.sources.ReinterpretUtils")
+        source = reinterpreting.maybeConvertToPrimitive(j_table.getColumnSource(names[0]))
+        return "Ring" in str(source.getClass().getSimpleName())
+
+    def merged(self, j_tables: list[Any]) -> Any:
+        """Ticking tables in one, one behind the other."""
+        tools = self.jpy.get_type("io.deephaven.engine.util.TableTools")
+        return tools.merge(self.jpy.array("io.deephaven.engine.table.Table", j_tables))
+
     def heap_bytes(self) -> int:
         """The server's maximum heap."""
         return int(self.jpy.get_type("java.lang.Runtime").getRuntime().maxMemory())

@@ -128,7 +128,7 @@ class Evaluator:
     def _show_result(self, cell: Cell, shown: _Shown, value: object) -> None:
         """The trailing expression's value, behind the assigned tables; a table that is both shows once."""
         self._show_assigned(cell, shown, value)
-        if self._tables.as_table(value) is not None:
+        if self._tables.as_shown(value) is not None:
             shown.first_time(value)
             self._outputs.table(cell, value, self._outputs.name_of(value), Shown(result=True, rows=shown.rows))
             return

@@ -11,25 +11,21 @@ from typing import Any
 
 from . import front
 from .introspection import complete, inspect_at
+from .parents import Parents
 
 
 class KernelFacade:
     """The kernel as seen from a cell. `shell` has the namespace as its `user_ns`; None where no shell is known."""
 
     iopub_socket = None
+    _parents = Parents()
 
     def __init__(self, shell: Any = None) -> None:
         self.shell = shell
 
-    @staticmethod
-    def get_parent(channel: str | None = None) -> dict[str, Any]:
+    def get_parent(self, channel: str | None = None) -> dict[str, Any]:
         """The message that the calling code answers: its header only."""
-        cell = front.current_cell()
-        if cell is None:
-            return {}
-        header = dict(cell.parent)
-        own = {"msg_id": header.get("msg_id"), "msg_type": header.get("msg_type")}
-        return {"header": header, "parent_header": {}, "metadata": {}, "content": {}, "buffers": [], **own}
+        return self._parents.get_parent()
 
     @property
     def _parent_header(self) -> dict[str, Any]:

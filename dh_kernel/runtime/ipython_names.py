@@ -15,12 +15,13 @@ from typing import Any
 from . import ipython_display as display
 from . import plain_magics, subprocesses
 from .facade import KernelFacade
+from .parents import Parents
 from .plain_magics import NEEDS_IPYTHON
 
 __all__ = ["PlainShell", "display", "get_ipython"]
 
 
-class PlainShell:
+class PlainShell(Parents):
     """As much of IPython's shell as the standard library carries. Made for each call: it holds the namespace and no more."""
 
     run_cell = None  # VS Code replaces it where there is one

@@ -38,6 +38,7 @@ from .facade import KernelFacade
 from .interpreter import ASYNC_WORDS, Evaluation, Request, bound_names, defined_names
 from .ipython_current import NoBuiltinTrap, NoDisplayTrap, ensure_routed
 from .ipython_magics import KernelMagics
+from .parents import Parents
 from .session_names import LAST_INPUTS, LAST_RESULTS, SessionNames
 from .tracebacks import safe_text, without_own_frames
 
@@ -53,7 +54,10 @@ class _Run(threading.local):
     names: dict[str, bool]
     on_result: Any = None
     shown_traceback: Any = None
+    interrupt_shown = False
     shown_text: str | None = None
+    showing = False
+    failure: BaseException | None = None
     payload: list[dict[str, Any]]
 
     def __init__(self) -> None:
@@ -61,7 +65,8 @@ class _Run(threading.local):
 
     def begin(self, request: Request | None, on_result: Callable[[object], None] | None) -> None:
         self.request, self.on_result = request, on_result
-        self.names, self.shown_traceback, self.payload = {}, None, []
+        self.names, self.shown_traceback, self.interrupt_shown, self.payload = {}, None, False, []
+        self.showing, self.failure = False, None
 
 
 _run = _Run()
@@ -82,8 +87,11 @@ class _Hook(DisplayHook):  # type: ignore[misc]
         self.update_user_ns(result)
         self.shell.own_names.note_numbered(f"_{self.prompt_count}")
         self.fill_exec_result(result)
-        _run.shown_text = None
-        _run.on_result(result)
+        _run.shown_text, _run.showing = None, True
+        try:
+            _run.on_result(result)
+        finally:
+            _run.showing = False
         if _run.shown_text is not None:
             self.shell.history_manager.output_hist_reprs[self.prompt_count] = _run.shown_text
 
@@ -138,7 +146,7 @@ class _Exit(ExitAutocall):  # type: ignore[misc]
         self._ip.ask_exit()
 
 
-class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
+class ZMQInteractiveShell(Parents, InteractiveShell):  # type: ignore[misc]
     """An interactive shell on the console's namespace, without terminal, history file and sockets.
 
     It has the name of ipykernel's: libraries tell a notebook by that (rich, pandas), and users' configuration names it.
@@ -263,27 +271,36 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
             text = "".join(traceback.format_exception(etype, group, without_own_frames(tb, self.own_files)))
             self._showtraceback(etype, value, text.rstrip("\n").split("\n"))
         else:
-            super().showtraceback(exc_tuple, *arguments, **options)
+            try:
+                super().showtraceback(exc_tuple, *arguments, **options)
+            except Exception:  # IPython's formatter cannot do all: a context without a traceback, say
+                text = "".join(traceback.format_exception(etype, value, without_own_frames(tb, self.own_files)))
+                self._showtraceback(etype, value, text.rstrip("\n").split("\n"))
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         lines = [str(line) for line in stb]
-        if self._ends_cell() and _run.request is not None:
-            _run.shown_traceback = lines
+        if _run.showing and isinstance(evalue, BaseException):  # an object's own display has failed, and with it the cell
+            _run.shown_traceback, _run.failure = lines, evalue
+        elif self._ends_cell() and _run.request is not None:
+            if not (_run.interrupt_shown and etype is KeyboardInterrupt):  # of two the first tells where the cell was
+                _run.shown_traceback, _run.interrupt_shown = lines, etype is KeyboardInterrupt
         elif not front.publish_error({"ename": etype.__name__, "evalue": safe_text(evalue), "traceback": lines}):
             print("\n".join(lines), file=sys.stderr)  # a start-up file's
 
     @staticmethod
     def _ends_cell() -> bool:
         """Whether this is the error that ends the cell, which its reply shows; else users' code or a widget shows one."""
-        frame, direct, runs = sys._getframe(1), True, 0
+        frame, direct, runs, outer_runs = sys._getframe(1), True, 0, 0
         while frame is not None:
-            if frame.f_code.co_filename == interactiveshell.__file__:
-                runs += frame.f_code.co_name == "run_cell_async"
-                direct &= frame.f_code.co_name != "safe_execfile"
-            elif frame.f_code.co_filename != __file__ and not runs:
+            name, file = frame.f_code.co_name, frame.f_code.co_filename
+            if file == interactiveshell.__file__:
+                runs += name == "run_cell_async"
+                outer_runs += name == "_run_cell"  # alone, if an interrupt struck it
+                direct &= name != "safe_execfile"
+            elif file != __file__ and not (runs or outer_runs):
                 direct = False
             frame = frame.f_back  # type: ignore[assignment]
-        return direct and runs == 1
+        return direct and (runs or outer_runs) == 1
 
     def shows_otherwise(self, error: BaseException) -> bool:
         """Whether such errors show in another way: IPython's one line, rich's tracebacks, handlers by `set_custom_exc`."""
@@ -364,7 +381,7 @@ class IPythonInterpreter:
             return Evaluation(assigned=list(_run.names), exception=failure, error=self.describe(failure))
         self.shell.own_names.note_numbered(f"_i{request.count}")
         evaluation = Evaluation(assigned=list(_run.names), payload=_run.payload)
-        error = result.error_before_exec or result.error_in_exec if result is not None else None
+        error = result.error_before_exec or result.error_in_exec or _run.failure if result is not None else None
         if error is not None:
             evaluation.exception, evaluation.error = error, self._described(error)
         return evaluation

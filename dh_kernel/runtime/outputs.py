@@ -119,7 +119,7 @@ class Outputs:
         cell = self.current_cell()
         if cell is None:
             print(text_of(value))
-        elif self.tables.as_table(value) is not None:
+        elif self.tables.as_shown(value) is not None:
             self.table(cell, value, self.name_of(value), replace(how, display_id=display_id, update=update))
         else:
             self.display(cell, self._bundle(value), display_id=display_id, update=update)
@@ -138,7 +138,7 @@ class Outputs:
         """Show a table; one that ticks keeps its output current."""
         if cell.abandoned or cell.silent:
             return
-        table = self.tables.as_table(value)
+        table = self.tables.as_shown(value)
         if how.only:
             table = self.tables.with_columns(table, how.only)
         rows, columns = how.rows or self.preferences.rows, how.columns or self.preferences.columns
@@ -148,7 +148,7 @@ class Outputs:
         if self.live is not None and self._wants_live(table, how):
             hold = not how.assigned
             live_id = self.live.begin(cell, value, table, name, rows, columns, hold=hold, display_id=how.display_id)
-        description, references = self.tables.describe(table, name, rows)
+        description, references = self.tables.describe(table, name, rows, columns=columns)
         header = {"kind": "table", "cell": cell.id, "result": how.result, "text": text_of(value)[:1000], **description}
         header |= {"rows_wanted": rows, "columns_wanted": columns, "update": how.update, "live": live_id is not None}
         header["display_id"] = live_id or how.display_id

@@ -128,7 +128,7 @@ class RuntimeSession:
 
     def _install_wrappers(self) -> None:
         """What needs modules that take a while to import."""
-        install_pdb()
+        install_pdb(by_ipython=self._outputs.shell is not None)
         if not self._launched:
             install_empty_stdin(lambda: self._switchboard.current() is not None)
         follow_listeners(self._switchboard)
@@ -285,7 +285,7 @@ class RuntimeSession:
     def _describe(self, value: object, rows: int) -> tuple[dict[str, Any], list[Any]]:
         """An object as a bundle, or as a table to preview."""
         with self._engine.cell_context(self._scope):
-            table = self._tables.as_table(value)
+            table = self._tables.as_shown(value)
             if table is None:
                 data, metadata = self._bundle(value)
                 return {"data": data, "metadata": metadata}, []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
 import subprocess
 import sys
@@ -16,12 +17,16 @@ from collections.abc import Callable
 from typing import Any
 
 
-def install_pdb() -> None:
-    """Let an interrupt end a debugger that waits for a command; IPython's where that is loaded. On the cells' thread."""
+def install_pdb(*, by_ipython: bool) -> None:
+    """Let an interrupt end a debugger that waits for a command. On the cells' thread.
+
+    Args:
+        by_ipython: IPython runs the cells; its debugger takes the place of Python's, as in ipykernel.
+    """
     import pdb
 
-    debugger = sys.modules.get("IPython.core.debugger")
-    if debugger is not None:
+    if by_ipython:
+        debugger: Any = importlib.import_module("IPython.core.debugger")
         for module in (debugger, pdb):
             vars(module)["Pdb"] = debugger.InterruptiblePdb
         pdb.set_trace = debugger.set_trace

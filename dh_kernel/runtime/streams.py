@@ -27,7 +27,7 @@ from typing import Any, Protocol, TypeVar
 from .wire import MAX_FRAME_BYTES
 
 T = TypeVar("T")
-STATE_MODULE = "_dh_kernel_switchboard_3"
+STATE_MODULE = "_dh_kernel_switchboard_4"
 FLUSH_EVERY_S = 0.03
 # How long unfinished lines wait for their end: `print` writes its parts one by one, and the processors may be busy.
 SETTLE_S = 0.025
@@ -44,11 +44,18 @@ class Target(Protocol):
         """Take text for the stream `stdout` or `stderr`."""
 
 
+class Latest:
+    """In the place of a target: whichever cell is a session's latest when something is written."""
+
+    def __init__(self, find: Callable[[], Target | None]) -> None:
+        self.find = find
+
+
 class Switchboard:
     """Tells whose a text is. One per process; kept in `sys.modules` so that other versions of the runtime find it."""
 
     def __init__(self) -> None:
-        self.by_context: contextvars.ContextVar[Target | None] = contextvars.ContextVar("dh_kernel_cell", default=None)
+        self.by_context: contextvars.ContextVar[Any] = contextvars.ContextVar("dh_kernel_cell", default=None)
         self.by_thread_object: weakref.WeakKeyDictionary[threading.Thread, Target] = weakref.WeakKeyDictionary()
         self.by_file: OrderedDict[str, Target] = OrderedDict()
         self.unowned: list[Callable[[str, str], None]] = []
@@ -64,7 +71,7 @@ class Switchboard:
         try:
             yield
         finally:
-            if before is not None and not before.over:  # it awaits something while this one ran
+            if not getattr(before, "over", True):  # it awaits something while this one ran
                 self.by_context.set(before)
 
     def current(self) -> Target | None:
@@ -73,7 +80,9 @@ class Switchboard:
         Set for its context, or inherited from the cell that started its thread; on the engine's threads that of the cell
         whose function the engine called.
         """
-        target = self.by_context.get()
+        target: Target | Latest | None = self.by_context.get()
+        if isinstance(target, Latest):
+            return target.find()
         if target is None and self.by_thread_object:
             target = self.by_thread_object.get(threading.current_thread())
         if target is None and self.by_file:

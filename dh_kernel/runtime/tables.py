@@ -1,6 +1,11 @@
-"""Tables: finding those that a cell assigned, and describing one with a bounded head that the kernel can read over Flight.
+"""Tables: finding those that a cell assigned, and describing one with a bounded excerpt that the kernel can read over Flight.
 
-Neighbours: `session` (sends descriptions with the head as reference). Refuses to read rows itself.
+Neighbours: `session` (sends descriptions with the excerpt as reference), `carrying` (makes columns fit to travel), `kinds`
+(tables that are not one table). Refuses to read rows itself.
+
+A description is the JSON of a `table` frame: name, table_kind, columns (the outer ones; column_count where there are more),
+rows, refreshing, flavors, problem, parts (descriptions, each with `reference`, the position of its own), and how the excerpt
+stands for the table: head, characters, lengths, tree, as in `model.Excerpt`.
 """
 
 from __future__ import annotations
@@ -10,10 +15,13 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from .carrying import MOST_CHARACTERS, Carrier
 from .engine import Engine
+from .kinds import Kinds
+from .threads import ServiceThread
 
 _UNCOALESCED = -(2**63)
-_AS_TEXT = ("java.time.Period", "java.time.ZonedDateTime", "org.jpy.PyObject")
+_PATIENCE_S = 2.0
 
 
 class Tables:
@@ -25,13 +33,20 @@ class Tables:
         self.table_class = Table
         self._engine, self._jpy = engine, engine.jpy
         self._java_table = self._jpy.get_type("io.deephaven.engine.table.Table")
+        self._carrier = Carrier(self._jpy)
+        self._kinds = Kinds(engine, self.describe, self._carrier)
 
     def sample(self) -> Any:
         """A table of one row, for the kernel to try its connection with."""
         from deephaven import new_table
         from deephaven.column import int_col
 
+        ServiceThread(target=self._carrier.warm_up, name="dh-kernel-warm-up", daemon=True).start()
         return new_table([int_col("X", [0])])
+
+    def as_shown(self, value: object) -> Any | None:
+        """The value as something that `describe` knows: a table, or another of Deephaven's kinds of tables; else None."""
+        return value if self._kinds.knows(value) else self.as_table(value)
 
     def as_table(self, value: object) -> Any | None:
         """The value as a `deephaven.table.Table`, also if it is one of Java's; None if it is no table."""
@@ -62,7 +77,7 @@ class Tables:
         return [
             (name, namespace[name])
             for name in order
-            if isinstance(name, str) and not name.startswith("_") and self.as_table(namespace.get(name)) is not None
+            if isinstance(name, str) and not name.startswith("_") and self.as_shown(namespace.get(name)) is not None
         ]
 
     def with_columns(self, table: Any, names: Sequence[str]) -> Any:
@@ -77,46 +92,122 @@ class Tables:
         weakref.finalize(view, scope.release).atexit = False
         return view
 
-    def describe(self, table: Any, name: str | None, rows: int) -> tuple[dict[str, Any], list[Any]]:
-        """A table as the JSON of a `table` frame, and the head to send beside it; no head where it cannot be made.
+    def describe(
+        self, table: Any, name: str | None, rows: int, *, columns: int = 20, depth: int = 1
+    ) -> tuple[dict[str, Any], list[Any]]:
+        """A table as the JSON of a `table` frame, and the rows to send beside it; none where they cannot be had.
 
         Args:
-            rows: most rows of the head, at least 1.
+            rows: most rows, at least 1; columns: most columns, the outer ones.
+            depth: down to which level a tree is expanded.
         """
-        description: dict[str, Any] = {"name": name, "table_kind": type(table).__name__, "columns": [], "rows": None}
+        about: dict[str, Any] = {"name": name, "table_kind": type(table).__name__, "columns": [], "rows": None}
+        about["refreshing"] = False
+        references: list[Any] = []
         try:
-            table = self._coalesced(table)
-            description["columns"] = [[name, kind] for name, kind in self._columns(table)]
-            description["refreshing"] = bool(table.is_refreshing)
-            size = int(table.size)
-            description["rows"] = size if size >= 0 else None
-            return description, [self._head(table, rows, description["columns"])]
+            if isinstance(table, self.table_class):
+                self._plain(table, about, references, rows, columns)
+            else:
+                self._kinds.describe(table, about, references, rows, columns, depth)
         except Exception as error:
-            description.setdefault("refreshing", False)
-            description["problem"] = f"{type(error).__name__}: {str(error)[:2000]}"
-            return description, []
+            about["problem"] = f"{type(error).__name__}: {str(error)[:2000]}"
+            references.clear()
+            about.pop("parts", None)
+        return about, references
 
-    def _coalesced(self, table: Any) -> Any:
-        if int(table.j_table.size()) == _UNCOALESCED:
-            return self.table_class(table.j_table.coalesce())
-        return table
+    def _plain(self, table: Any, about: dict[str, Any], references: list[Any], rows: int, columns: int) -> None:
+        j_table = self._coalesced(table.j_table)
+        definitions = self._definitions(j_table, about, columns)
+        about["flavors"], about["refreshing"] = flavors(j_table), bool(j_table.isRefreshing())
+        if about["refreshing"] and self._engine.is_ring(j_table):
+            about["flavors"].append("ring")
+        if about["refreshing"] and j_table.isFailed():
+            size = int(j_table.size())
+            about.update(rows=size, problem="the table has failed while ticking; the server's log has the error")
+            return
+        references.append(self._excerpt(j_table, about, definitions, rows))
 
-    def _columns(self, table: Any) -> list[tuple[str, str]]:
-        columns = table.j_table.getDefinition().getColumnsArray()
-        return [(str(column.getName()), str(column.getDataType().getCanonicalName())) for column in columns]
+    def _definitions(self, j_table: Any, about: dict[str, Any], most: int) -> list[Any]:
+        """The definitions of the columns that are shown, which `about` is told."""
+        definition = j_table.getDefinition()
+        names = definition.getColumnNamesArray()
+        count = len(names)
+        indexes = outer(count, most)
+        definitions = [definition.getColumn(names[index]) for index in indexes]
+        about["columns"] = [[str(each.getName()), str(each.getDataType().getCanonicalName())] for each in definitions]
+        if count > len(indexes):
+            about["column_count"] = count
+        return definitions
 
-    def _head(self, table: Any, rows: int, columns: list[list[str]]) -> Any:
-        """The first rows, in a scope of their own: they tick, and hold the table, only until the kernel has read them."""
+    def _coalesced(self, j_table: Any) -> Any:
+        return j_table.coalesce() if int(j_table.size()) == _UNCOALESCED else j_table
+
+    def _excerpt(self, j_table: Any, about: dict[str, Any], definitions: list[Any], rows: int) -> Any:
+        """Some rows as a table of their own, whose columns are made fit to travel.
+
+        In a liveness scope of its own: it ticks, and holds the table, only until the kernel has read it.
+        """
         scope = self._engine.new_scope()
         with self._engine.inside(scope):
-            head = self._readable(table.head(rows), columns)
-        weakref.finalize(head, scope.release).atexit = False
-        return head
+            part = self._some_rows(j_table, about, rows)
+            part, lengths = self._carrier.fit(part, definitions)
+            made = self.table_class(part)
+        weakref.finalize(made, scope.release).atexit = False
+        about["characters"] = MOST_CHARACTERS
+        if lengths:
+            about["lengths"] = lengths
+        return made
 
-    def _readable(self, head: Any, columns: list[list[str]]) -> Any:
-        """The head with columns that Arrow Flight would bend, or cannot carry, turned into text by the server."""
-        formulas = [f"{name} = java.util.Objects.toString({name}, null)" for name, kind in columns if kind in _AS_TEXT]
-        return head.update_view(formulas) if formulas else head
+    def _some_rows(self, j_table: Any, about: dict[str, Any], rows: int) -> Any:
+        """All rows of a small table, the last ones of a table that grows at its end, the outer ones of others."""
+        size = int(j_table.size())
+        about["rows"] = size if size >= 0 else None
+        if not about["refreshing"]:
+            return self._outer_rows(j_table, size, about, rows) if size > rows else j_table
+        if {"append-only", "blink", "ring"}.intersection(about["flavors"]):
+            about["head"] = 0
+            return j_table.tail(rows)
+        if size <= rows or rows < 2:
+            return j_table.head(rows)
+        return self._ticking_outer_rows(j_table, about, rows)
+
+    def _outer_rows(self, j_table: Any, size: int, about: dict[str, Any], rows: int) -> Any:
+        """Of a static table: a selection of its rows, which copies and computes nothing."""
+        about["head"] = (rows + 1) // 2
+        keys = j_table.getRowSet()
+        chosen = keys.subSetByPositionRange(0, about["head"])
+        chosen.insert(keys.subSetByPositionRange(size - rows // 2, size))
+        return j_table.getSubTable(chosen.toTracking())
+
+    def _ticking_outer_rows(self, j_table: Any, about: dict[str, Any], rows: int) -> Any:
+        """Head and tail in one table, made between two update cycles: whoever reads it sees both at one moment.
+
+        The head alone where the update graph is too busy to wait for.
+        """
+        with self._engine.between_cycles(j_table, _PATIENCE_S) as quiet:
+            about["rows"] = int(j_table.size())
+            if not quiet or about["rows"] <= rows:
+                return j_table.head(rows)
+            about["head"] = (rows + 1) // 2
+            return self._engine.merged([j_table.head(about["head"]), j_table.tail(rows // 2)])
 
 
+def outer(count: int, most: int) -> list[int]:
+    """The indexes of `count` things that stay when the middle is cut out to keep `most`, the left half the larger one."""
+    most = max(most, 1)
+    return list(range(count)) if count <= most else [*range((most + 1) // 2), *range(count - most // 2, count)]
+
+
+def flavors(j_table: Any) -> list[str]:
+    """What a table is besides a table, by its attributes and classes."""
+    attributes = {str(entry.getKey()): entry.getValue() for entry in j_table.getAttributes().entrySet().toArray()}
+    found = [word for name, word in _FLAGS.items() if attributes.get(name) not in (None, False)]
+    if "append-only" in found and "add-only" in found:
+        found.remove("add-only")
+    if str(j_table.getClass().getSimpleName()) == "TimeTable":
+        found.insert(0, "time table")
+    return found
+
+
+_FLAGS = {"InputTable": "input", "BlinkTable": "blink", "AppendOnly": "append-only", "AddOnly": "add-only"}
 _NEVER = object()

@@ -10,6 +10,7 @@ sessions, tables or Jupyter, and imports only the standard library and the packa
     workdir.py   a server's own folder, and the sweep of folders that nobody owns any more
     java.py      finds a JDK
     options.py   how to launch
+    archives.py  Java's archives of classes, which shorten a start
     death.py     why a server ended, in words
 """
 

@@ -100,6 +100,8 @@ class Reports:
 def main() -> None:
     global output_fds, workdir
     orders = _read_orders()
+    if orders["make_archive"] and hasattr(os, "nice"):
+        os.nice(19)
     lifeline = _keep_lifeline()
     workdir = orders["workdir"]
     _Thread(target=_watch_lifeline, args=(lifeline, workdir), name="dh-lifeline", daemon=True).start()
@@ -123,8 +125,12 @@ def main() -> None:
     sys.stderr.flush()
     reports.send(port=orders["port"])
     reports.close()
+    java_ends = orders["make_archive"]
     orders.clear()
-    _end(main_thread.run())
+    exit_code = main_thread.run()
+    if java_ends:
+        _end_java(exit_code)
+    _end(exit_code)
 
 
 def _read_orders() -> dict[str, Any]:
@@ -188,7 +194,8 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
     from deephaven_server.start_jvm import start_jvm
 
     reports.send(version=deephaven_server.__version__)
-    start_jvm(jvm_args=orders["jvm_args"], java_home=orders["java_home"])
+    jvm_args = [*orders["jvm_args"], *_archive_options(orders, deephaven_server, reports)]
+    start_jvm(jvm_args=jvm_args, java_home=orders["java_home"])
     import jpy
 
     # After the JVM's start: a `-D` option would be in its list of arguments, which crash reports and diagnostic tools show.
@@ -197,6 +204,27 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
     _begin_warm_up()
     server.start()
     orders["port"] = server.port
+
+
+def _archive_options(orders: dict[str, Any], deephaven_server: Any, reports: Reports) -> list[str]:
+    """Java's options for its archive of classes: to use it, or to write it when this process ends."""
+    if not orders["archives"]:
+        return []
+    import importlib.util
+
+    file = os.path.join(os.path.dirname(sys.argv[1]), "archives.py")
+    spec: Any = importlib.util.spec_from_file_location("_dh_kernel_archives", file)
+    archives: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(archives)
+    jars = os.path.join(os.path.dirname(deephaven_server.__file__), "jars")
+    path = archives.archive_path(orders["archives"], orders["java_home"], jars, orders["jvm_args"])
+    if orders["make_archive"]:
+        made = archives.begin(path) if path else None
+        reports.send(archive=path, archive_made=made)
+        return list(archives.options_to_make(made, orders["java_version"])) if made else []
+    options: list[str] = archives.options_to_use(path, orders["java_version"]) if path else []
+    reports.send(archive=path, archive_used=bool(options))
+    return options
 
 
 def _begin_warm_up() -> None:
@@ -223,6 +251,13 @@ def _kind(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+
+
+def _end_java(exit_code: int) -> None:
+    """End in Java's good order, in which it writes its archive."""
+    import jpy
+
+    jpy.get_type("java.lang.System").exit(exit_code)
 
 
 def _end(exit_code: int) -> None:

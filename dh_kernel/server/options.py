@@ -20,7 +20,8 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 class LaunchOptions:
     """How to launch a server. `environment` is added to the environment of this process, for the server only.
 
-    `java_home` None means: look for one. `heap` is what `-Xmx` takes. `port` 0 means: any free one.
+    `java_home` None means: look for one. `heap` is what `-Xmx` takes. `port` 0 means: any free one. `archives` is the folder
+    of Java's archives of classes, None: do without. With `make_archive` the server writes one there when it is stopped.
     """
 
     python: str = sys.executable
@@ -31,6 +32,8 @@ class LaunchOptions:
     cwd: str | None = None
     start_timeout_s: float = 120.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    archives: str | None = None
+    make_archive: bool = False
 
 
 def default_heap() -> str:

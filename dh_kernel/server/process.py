@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from dh_kernel.errors import ServerStartError, ServerStartTimeout
 from dh_kernel.model import PSK_AUTH_TYPE, Death, Endpoint
 
-from . import workdir
+from . import archives, workdir
 from .death import telling
 from .guardian import Guardian
 from .java import OLDEST, Java, find_java
@@ -83,6 +83,9 @@ class ServerProcess:
         self.endpoint: Endpoint | None = None
         self.death: Death | None = None
         self.stopping = False
+        self.archive: str | None = None  # of Java's classes
+        self.archive_used = False
+        self.archive_made: str | None = None
         self._tail = LogTail()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Death], None]] = []
@@ -120,6 +123,8 @@ class ServerProcess:
                 " (DH_KERNEL_START_TIMEOUT allows more). " + self._log_text()
             )
         self._dead.wait(_END_TIMEOUT_S)  # its last words
+        if self.archive_used and self.archive is not None:
+            archives.discard(self.archive)  # which may be why
         raise ServerStartError(self._why_not_started())
 
     def on_exit(self, callback: Callable[[Death], None]) -> None:
@@ -220,6 +225,9 @@ class ServerProcess:
             "port": self.options.port,
             "java_home": self.java.home,
             "jvm_args": _jvm_args(self.options, self.java, self._workdir),
+            "java_version": self.java.version,
+            "archives": self.options.archives,
+            "make_archive": self.options.make_archive,
             "workdir": self._workdir,
             "report_fd": report_fd,
             "output_fds": output_fds,
@@ -232,6 +240,9 @@ class ServerProcess:
         """One line from the launcher. Runs on the reading thread."""
         report = json.loads(line)
         self.version = report.get("version", self.version)
+        self.archive = report.get("archive", self.archive)
+        self.archive_used = report.get("archive_used", self.archive_used)
+        self.archive_made = report.get("archive_made", self.archive_made)
         if "port" in report:
             self.endpoint = Endpoint("127.0.0.1", report["port"], PSK_AUTH_TYPE, self._key)
             self._settled.set()

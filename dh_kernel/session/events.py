@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dh_kernel.model import Column, TableInfo
+from dh_kernel.model import WHOLE, Column, Excerpt, TableInfo
 
 from .sent import SentTable
 
@@ -76,13 +76,15 @@ class HowShown:
 
 @dataclass(frozen=True)
 class TableShown(Event):
-    """A table to show. `head` refers to its first rows on the server; None where there is none, `problem` says why."""
+    """A table to show. `head` refers to some of its rows on the server; None where there is none, `problem` says why."""
 
     info: TableInfo
     result: bool
     text: str
     head: Any = None
     problem: str | None = None
+    excerpt: Excerpt = WHOLE
+    parts: tuple[TableShown, ...] = ()
     how: HowShown = HowShown()
 
 
@@ -179,10 +181,24 @@ def parse(header: dict[str, Any], references: Sequence[Any], buffers: Sequence[b
 
 
 def _table(header: dict[str, Any], references: Sequence[Any]) -> TableShown:
+    """The first reference is the table's own rows, the others are those of its parts, which say which."""
     columns = tuple(Column(name, kind) for name, kind in header["columns"])
-    info = TableInfo(header["name"], header["table_kind"], header["rows"], header["refreshing"], columns)
-    head = references[0] if references else None
-    return TableShown(header["cell"], info, header["result"], header["text"], head, header.get("problem"))
+    flavors = tuple(header.get("flavors", ()))
+    sizes = (header["rows"], header["refreshing"], columns, header.get("column_count"), flavors)
+    info = TableInfo(header["name"], header["table_kind"], *sizes)
+    about = {"cell": header["cell"], "result": False, "text": ""}
+    parts = tuple(
+        _table({**part, **about}, references[part.get("reference", len(references)) :]) for part in header.get("parts", ())
+    )
+    head = references[0] if references and "problem" not in header else None
+    return TableShown(
+        header["cell"], info, header["result"], header["text"], head, header.get("problem"), _excerpt(header), parts
+    )
+
+
+def _excerpt(header: dict[str, Any]) -> Excerpt:
+    lengths = tuple(header.get("lengths", ()))
+    return Excerpt(header.get("head"), header.get("characters"), lengths, header.get("tree", False))
 
 
 def _shown(header: dict[str, Any], references: Sequence[Any]) -> TableShown:

@@ -9,6 +9,7 @@ Threads: `open` blocks its caller; one reader thread per session takes frames in
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 import uuid
@@ -131,16 +132,21 @@ class Session:
         Returns:
             A preview without rows, and with the reason, where they cannot be read.
         """
+        parts = tuple(self.preview(part) for part in table.parts)
         if table.head is None or self._heads is None:
-            return TablePreview(table.info, None, table.problem or "the session with the server is closed")
+            problem = table.problem or "the session with the server is closed"
+            return TablePreview(table.info, None, problem, table.excerpt, parts=parts)
         try:
-            return TablePreview(table.info, self._heads.read(table.head))
+            data = self._heads.read(table.head)
         except Exception as error:  # Flight has errors of its own, Arrow others; a preview must not fail a cell
-            return TablePreview(table.info, None, _first_lines(error))
+            return TablePreview(table.info, None, _unread(error), table.excerpt, parts=parts)
+        snapshot_ns = time.time_ns() if table.info.refreshing else None
+        return TablePreview(table.info, data, None, table.excerpt, snapshot_ns, parts)
 
     def release(self, table: TableShown) -> None:
         """Let the server forget a table's head. Blocks for one call; any thread."""
-        _release(table.head)
+        for shown in (table, *table.parts):
+            _release(shown.head)
 
     def warm_up(self) -> None:
         """Read a tiny table, so that the first real preview need not open a connection. Blocks; any thread."""
@@ -316,6 +322,17 @@ def _close_quietly(client: DeephavenSession, *, tell: bool = True) -> None:
     if client.grpc_channel is not None:  # pydeephaven leaves it open where the server cannot be told
         client.grpc_channel.close()
     client.is_connected = False
+
+
+_LOGGED = re.compile(r"Details Logged w/ID '([^']+)'")
+
+
+def _unread(error: BaseException) -> str:
+    """Why rows could not be read. Of what fails while it computes them the server tells only where it wrote it down."""
+    logged = _LOGGED.search(str(error))
+    if logged is None:
+        return _first_lines(error)
+    return f"the server could not compute them, as when a formula fails; its log says why, under the ID {logged[1]}"
 
 
 def _first_lines(error: BaseException, most: int = 5) -> str:

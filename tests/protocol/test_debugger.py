@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness import LAUNCHED, TIMEOUT_S, Kernel, Place, Run, is_gone, started
+from harness import LAUNCHED, TIMEOUT_S, Kernel, Place, Run, is_gone, started, wait_until
 from jupyter_client.blocking.client import BlockingKernelClient
 
 pytestmark = pytest.mark.long
@@ -455,7 +455,7 @@ def test_a_kernel_that_ends_while_stopped_leaves_nothing(place: Place) -> None:
             client.take(deadline)
         kernel.manager.restart_kernel(now=False)
         kernel.client.wait_for_ready(timeout=TIMEOUT_S)
-        assert is_gone(int(run.text()))
+        wait_until(lambda: is_gone(int(run.text())), "the end of the former server")
         assert debugpy_processes() == []
         again = Client(kernel)
         assert again.ask("debugInfo")["isStarted"] is False

@@ -56,3 +56,33 @@ def test_a_thread_goes_on_printing_to_the_cell_that_started_it(launched_kernel: 
 def output_of(run: Run) -> list[str]:
     """The kinds of what a cell showed."""
     return [kind for kind in run.kinds if kind != "execute_input"]
+
+
+def test_a_thread_that_chooses_its_parent_and_takes_it_back(kernel: Kernel) -> None:
+    """`get_parent`, `set_thread_parent`, `reset_thread_parent`; on a server without IPython too."""
+    first = kernel.ok("from IPython import get_ipython\nfirst = get_ipython().get_parent()")
+    second = kernel.ok(
+        "from threading import Event, Thread\n"
+        "reset, done = Event(), Event()\n"
+        "shell = get_ipython()\n"
+        "def work():\n"
+        "    token = shell.set_thread_parent(first)\n"
+        "    print('to the first', flush=True)\n"
+        "    shell.reset_thread_parent(token)\n"
+        "    reset.wait(10)\n"
+        "    print('to the latest', flush=True)\n"
+        "    done.set()\n"
+        "Thread(target=work).start()"
+    )
+    latest = kernel.ok("reset.set()\ndone.wait(10);")
+    kernel.wait(lambda: "first" in first.text() and "latest" in latest.text(), "what the thread prints")
+    assert [run.text() for run in (first, second, latest)] == ["to the first\n", "", "to the latest\n"]
+
+
+def test_an_object_that_cannot_be_shown_fails_its_cell(launched_kernel: Kernel) -> None:
+    """As the result; what is only displayed on the way shows the error, and the cell goes on."""
+    odd = "class Odd:\n    def __repr__(self):\n        1 / 0\n"
+    assert launched_kernel.run(f"{odd}Odd()").error["ename"] == "ZeroDivisionError"
+    shown = launched_kernel.ok(f"{odd}display(Odd())\n6 * 7")
+    assert shown.error["ename"] == "ZeroDivisionError"
+    assert shown.result == {"text/plain": "42"}

@@ -193,8 +193,10 @@ def test_a_formula_that_fails_when_read_is_a_problem_and_not_a_dead_cell(client:
 def test_a_hundred_columns_and_odd_types(client: Client) -> None:
     run = client.ok("empty_table(20).update([f'C{n} = i + {n}' for n in range(100)])")
     (table,) = run.tables
-    assert [column.name for column in table.info.columns] == [f"C{n}" for n in range(100)]
-    assert rows(client, table)[9]["C99"] == 108
+    outer = [*range(10), *range(90, 100)]
+    assert [column.name for column in table.info.columns] == [f"C{n}" for n in outer]
+    assert table.info.width == 100
+    assert list(rows(client, table)[9].values()) == [19 + n for n in outer], "no column travels that is not shown"
     run = client.ok(
         "empty_table(2).update(['P = parsePeriod(`P1D`)', 'Z = toZonedDateTime(epochNanosToInstant(0), timeZone(`UTC`))',"
         " 'BD = new java.math.BigDecimal(`12.50`)', 'A = new int[]{1, 2}', 'O = new java.util.HashMap()', 'C = `x`.charAt(0)',"

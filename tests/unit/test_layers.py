@@ -27,13 +27,17 @@ ALLOWED = {
     "session": {"session", "runtime", *LEAVES},
     "install": {"settings", *LEAVES},
     "launching": {"server", "settings", *LEAVES},
-    "backend": {"server", "session", "launching", "settings", *LEAVES},
+    "trial": {"session", *LEAVES},
+    "training": {"server", "launching", "settings", "trial", *LEAVES},
+    "doctor": {"server", "launching", "settings", "trial", "__init__", *LEAVES},
+    "backend": {"server", "session", "launching", "training", "settings", *LEAVES},
     "runs": {"session", *LEAVES},
     "asking": {"runs", "session"},
     "interrupting": {"runs"},
     "live": {"runs", "session"},
     "grid": {"model"},
-    "publishing": {"runs", "backend", "session", "render", "live", "grid", *LEAVES},
+    "budget": set(),
+    "publishing": {"budget", "runs", "backend", "session", "render", "live", "grid", *LEAVES},
     "debugging": set(LEAVES),
     "debug_channel": {"debugging"},
     "commands": {"backend", "settings", "runtime", *LEAVES},
@@ -77,7 +81,7 @@ ONLY = {
     "deephaven_internal": {"runtime/engine"},
     "jpy": {"runtime", "server/launcher"},
     "deephaven_server": {"server/launcher"},
-    "jupyter_client": {"install", "cli", "kernel", "app"},
+    "jupyter_client": {"install", "cli", "doctor", "kernel", "app"},
 }
 
 

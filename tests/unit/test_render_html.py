@@ -10,7 +10,7 @@ from dh_kernel.model import Column, TableInfo, TablePreview
 from dh_kernel.render import RenderOptions, table_bundle
 
 ALLOWED_TAGS = {"div", "table", "caption", "b", "bdi", "thead", "tbody", "tr", "th", "td", "br", "span", "i"}
-ALLOWED_ATTRIBUTES = {"style", "class", "scope", "title"}
+ALLOWED_ATTRIBUTES = {"style", "class", "scope", "title", "colspan"}
 INSTANT = pa.timestamp("ns", "UTC")
 
 
@@ -90,6 +90,8 @@ def test_the_markup_of_a_small_table() -> None:
         "<tbody>",
         f'<tr><td style="{cell};text-align:right">1</td><td style="{cell};text-align:left">'
         '<i style="font-style:italic;opacity:0.6">null</i></td></tr>',
+        f'<tr><td colspan="2" style="{cell};text-align:left"><span style="opacity:0.6">'
+        "… 1,999 rows not shown</span></td></tr>",
         "</tbody>",
         "</table>",
         '<div style="padding:0.2em 0.7em;font-size:0.95em;opacity:0.6">1 of 2,000 rows</div>',

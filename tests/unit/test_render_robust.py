@@ -100,7 +100,7 @@ class _Words(HTMLParser):
         self.words: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert {name for name, _ in attrs} <= {"style", "class", "scope", "title"}
+        assert {name for name, _ in attrs} <= {"style", "class", "scope", "title", "colspan"}
         if tag != "br":
             self.open.append(tag)
 

@@ -50,6 +50,7 @@ def test_a_table_with_its_types_nulls_and_size() -> None:
         "    0  a       1970-01-01T00:00:00Z\n"
         " null  null    1970-01-01T00:00:01Z\n"
         '12345  ""      null\n'
+        "    …  …       …\n"
         "3 of 20,000,000 rows"
     )
 
@@ -69,6 +70,7 @@ def test_more_rows_than_asked_for_are_not_shown() -> None:
         "---",
         "  1",
         "  2",
+        "  …",
         "2 of 3 rows",
     ]
 
@@ -110,6 +112,7 @@ def test_columns_are_hidden_until_the_rest_fits_the_width() -> None:
         "double  double  …  double",
         "------  ------  -  ------",
         "   0.0     1.0  …    99.0",
+        "     …       …  …       …",
         "1 of 5 rows, 3 of 100 columns",
     ]
     assert text(preview(doubles(3), rows=1), width=22).splitlines()[1] == "    C0      C1      C2"

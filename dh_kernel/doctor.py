@@ -1,0 +1,278 @@
+"""Looks whether the kernel can work here, and says what to try next where it cannot: `jupyter deephaven doctor`.
+
+Checks from the outside in: this Python and its packages, the settings, the Java, loopback ports, the kernelspecs, the cache,
+and then the real thing, a server that is launched, or attached, and a cell with a table on it. Neighbours: `settings`,
+`server`, `trial`; `cli` prints. Refuses to repair, and to show a key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+from dh_kernel import __version__
+from dh_kernel.errors import DhKernelError, SettingsError
+from dh_kernel.launching import archive_folder, launch_options
+from dh_kernel.server import ServerProcess, find_java
+from dh_kernel.settings import VARIABLES, Settings, load_settings
+from dh_kernel.trial import run_cell
+
+OK, WARNING, PROBLEM = "ok", "warning", "problem"
+OLDEST_PYTHON = (3, 10)
+_PACKAGES = ("ipykernel", "jupyter_client", "pydeephaven", "pyarrow", "traitlets")
+_SERVER_PACKAGES = ("deephaven-server", "ipython", "jedi", "debugpy", "ipywidgets")
+_ASK_PACKAGES = """
+import importlib.metadata, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try: found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError: found[name] = None
+print(json.dumps([sys.version.split()[0], found]))
+"""
+_ASK_WITHIN_S = 30.0
+_LITTLE_SPACE = 1 << 30
+_CELL = "from deephaven import empty_table\ntable = empty_table(1000).update(['X = i', 'Y = Math.sin(X)'])"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check has found. `next_step` is None where there is nothing to do."""
+
+    check: str
+    state: str
+    text: str
+    next_step: str | None = None
+
+
+def examine(argv: Sequence[str], environ: Mapping[str, str], *, trial: bool = True) -> Iterator[Finding]:
+    """All checks, each as soon as it is done. Raises nothing.
+
+    Args:
+        argv: settings as a kernelspec's command line has them.
+        trial: launch, or attach to, a server.
+    """
+    settings, problem = load_settings(argv, environ)
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("python", _python),
+        ("packages", _packages),
+        ("settings", lambda: _settings(settings, problem)),
+        ("kernelspecs", _kernelspecs),
+    ]
+    if settings.endpoint is None:
+        checks += [
+            ("server's python", lambda: _server_python(settings)),
+            ("java", lambda: _java(settings, environ)),
+            ("ports", lambda: _ports(settings)),
+            ("space", _space),
+        ]
+    if trial and problem is None:
+        checks.append(
+            ("attach", lambda: _attach(settings)) if settings.endpoint is not None else ("launch", lambda: _launch(settings))
+        )
+    for name, check in checks:
+        try:
+            yield from check()
+        except DhKernelError as error:
+            yield Finding(name, PROBLEM, str(error))
+        except Exception as error:  # a check that fails is a finding too
+            yield Finding(name, PROBLEM, f"the check itself failed: {type(error).__name__}: {error}", "Please report this.")
+
+
+def is_well(findings: Sequence[Finding]) -> bool:
+    """Whether nothing stands in the way."""
+    return all(finding.state != PROBLEM for finding in findings)
+
+
+def as_line(finding: Finding) -> str:
+    """A finding for people, with the next step beneath."""
+    mark = {OK: "ok     ", WARNING: "note   ", PROBLEM: "PROBLEM"}[finding.state]
+    text = f"{mark}  {finding.check}: {finding.text}"
+    return text if finding.next_step is None else f"{text}\n         -> {finding.next_step}"
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """All findings for programs."""
+    content: dict[str, Any] = {"version": __version__, "ok": is_well(findings), "findings": list(map(asdict, findings))}
+    return json.dumps(content, indent=2)
+
+
+# --- this environment
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < OLDEST_PYTHON:
+        yield Finding("python", PROBLEM, f"{version} in {sys.executable}", "dh-kernel needs Python 3.10 or newer.")
+    else:
+        yield Finding("python", OK, f"{version} in {sys.executable}")
+
+
+def _packages() -> Iterator[Finding]:
+    versions = {name: _version(name) for name in _PACKAGES}
+    missing = [name for name, version in versions.items() if version is None]
+    text = ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
+    if missing:
+        yield Finding(
+            "packages", PROBLEM, f"not installed: {', '.join(missing)}", f"{sys.executable} -m pip install {' '.join(missing)}"
+        )
+    yield Finding("packages", OK, f"dh-kernel {__version__}, {text}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _settings(settings: Settings, problem: SettingsError | None) -> Iterator[Finding]:
+    if problem is not None:
+        for line in str(problem).splitlines():
+            yield Finding("settings", PROBLEM, line)
+        return
+    for warning in settings.warnings:
+        yield Finding("settings", WARNING, warning)
+    what = "a server is launched for each kernel" if settings.endpoint is None else f"attaches to {settings.endpoint.address}"
+    yield Finding("settings", OK, what)
+
+
+def _kernelspecs() -> Iterator[Finding]:
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    manager = KernelSpecManager()
+    ours = {}
+    for name, path in manager.find_kernel_specs().items():
+        try:
+            spec = manager.get_kernel_spec(name)
+        except Exception as error:
+            yield Finding("kernelspecs", WARNING, f"{path} cannot be read: {error}", f"jupyter kernelspec remove {name}")
+            continue
+        if "dh_kernel" in spec.argv:
+            ours[name] = spec
+    for name, spec in sorted(ours.items()):
+        program = spec.argv[0]
+        if os.path.isabs(program) and not os.access(program, os.X_OK):
+            yield Finding(
+                "kernelspecs", PROBLEM, f"{name}: its Python {program} is gone", f"jupyter deephaven install --name {name}"
+            )
+        else:
+            server = spec.env.get(VARIABLES["server"])
+            yield Finding("kernelspecs", OK, f"{name}: {program}" + (f", attaches to {server}" if server else ""))
+    if not ours:
+        yield Finding("kernelspecs", PROBLEM, "Jupyter finds none of this kernel", "jupyter deephaven install")
+
+
+# --- where a server is launched
+
+
+def _server_python(settings: Settings) -> Iterator[Finding]:
+    check = "server's python"
+    try:
+        asked = subprocess.run(
+            [settings.python, "-c", _ASK_PACKAGES, *_SERVER_PACKAGES],
+            capture_output=True,
+            text=True,
+            timeout=_ASK_WITHIN_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+        version, found = json.loads(asked.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        yield Finding(check, PROBLEM, f"{settings.python} does not run: {error}", f"Set {VARIABLES['python']} to another.")
+        return
+    if found["deephaven-server"] is None:
+        yield Finding(
+            check, PROBLEM, f"{settings.python} has no deephaven-server", f"{settings.python} -m pip install deephaven-server"
+        )
+        return
+    here = ", ".join(f"{name} {number}" for name, number in found.items() if number is not None)
+    yield Finding(check, OK, f"{version} in {settings.python} with {here}")
+    if found["ipython"] is None:
+        step = f"{settings.python} -m pip install ipython"
+        yield Finding(check, WARNING, "no IPython there: cells run without most magics", step)
+
+
+def _java(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    java = find_java(settings.java_home, environ=environ)
+    yield Finding("java", OK, f"JDK {java.version} in {java.home}")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", settings.port))
+        except OSError as error:
+            what = f"port {settings.port} of 127.0.0.1 cannot be had: {error.strerror}"
+            yield Finding("ports", PROBLEM, what, f"Set {VARIABLES['port']} to 0 for any free one.")
+            return
+        yield Finding("ports", OK, f"127.0.0.1:{probe.getsockname()[1]} is free")
+
+
+def _space() -> Iterator[Finding]:
+    from dh_kernel.server.workdir import temporary_folder
+
+    for name, folder in (("temporary files", temporary_folder()), ("cache", archive_folder())):
+        place = folder
+        while not os.path.isdir(place) and os.path.dirname(place) != place:
+            place = os.path.dirname(place)
+        free = shutil.disk_usage(place).free
+        text = f"{name} in {folder}, {free / (1 << 30):,.1f} GB free"
+        if not os.access(place, os.W_OK):
+            state, step = (
+                (PROBLEM, "Set TMPDIR to a folder of yours.") if name != "cache" else (WARNING, "Starts stay slower.")
+            )
+            yield Finding("space", state, f"{text}, but it cannot be written to", step)
+        elif free < _LITTLE_SPACE:
+            yield Finding("space", WARNING, text, "Make room: Java's temporary files go there.")
+        else:
+            yield Finding("space", OK, text)
+
+
+# --- the real thing
+
+
+def _launch(settings: Settings) -> Iterator[Finding]:
+    begun = time.monotonic()
+    process = ServerProcess.start(launch_options(settings))
+    try:
+        endpoint = process.wait_ready()
+        ready_s = time.monotonic() - begun
+        tried = run_cell(endpoint, _CELL, launched=True)
+    finally:
+        process.stop()
+    archive = "from an archive of classes" if process.archive_used else "without an archive of classes"
+    text = (
+        f"Deephaven {tried.deephaven} was ready after {ready_s:.1f} s ({archive}), connected in {tried.connected_s:.1f} s,"
+        f" first cell and table in {tried.done_s:.1f} s"
+    )
+    yield from _judged("launch", text, tried.error, tried.tables)
+
+
+def _attach(settings: Settings) -> Iterator[Finding]:
+    assert settings.endpoint is not None
+    tried = run_cell(
+        settings.endpoint, _CELL.replace("table =", "_dh_kernel_doctor =") + "\ndel _dh_kernel_doctor", launched=False
+    )
+    text = (
+        f"Deephaven {tried.deephaven} with Python {tried.python} at {settings.endpoint.address}, connected in"
+        f" {tried.connected_s:.1f} s, first cell in {tried.done_s:.1f} s"
+    )
+    yield from _judged("attach", text, tried.error, 1)
+
+
+def _judged(check: str, text: str, error: str | None, tables: int) -> Iterator[Finding]:
+    if error is not None:
+        yield Finding(check, PROBLEM, f"{text}; it failed: {error}")
+    elif not tables:
+        yield Finding(check, PROBLEM, f"{text}; no table came")
+    else:
+        yield Finding(check, OK, text)

@@ -1,0 +1,140 @@
+"""Java's archives of loaded classes, which shorten a server's start: names, folder, the options that use and make them.
+
+Java 17 to 24 share class data (`-XX:SharedArchiveFile`, JEP 350), newer ones have an ahead-of-time cache (`-XX:AOTCache`, JEP
+514). Either belongs to one Java, one set of jars and one set of options; Java checks that and starts without where it does not
+fit. Neighbours: `launcher.py` loads this file in the server's interpreter and asks for options; `dh_kernel.training` makes
+archives. The standard library only; nothing here raises for what is wrong in the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import os
+import time
+
+MOST_KEPT = 4
+_SUFFIX = ".jsa"
+_AHEAD_OF_TIME = 25  # the first Java that makes such a cache in one run
+_OWN_OPTIONS = ("-XX:SharedArchiveFile", "-XX:ArchiveClassesAtExit", "-XX:AOT", "-Xshare")
+_RETRY_AFTER_S = 7 * 86_400.0
+_LOCKED_FOR_S = 600.0
+
+
+def archive_path(folder: str, java_home: str, jars: str, jvm_args: list[str]) -> str | None:
+    """Where the archive for a launch is, or will be; None where the user has options of their own for it.
+
+    Args:
+        jars: the folder with Deephaven's jars.
+    """
+    if any(argument.startswith(_OWN_OPTIONS) for argument in jvm_args):
+        return None
+    # Options that count are those of the virtual machine itself; sizes and paths do not.
+    options = sorted(argument for argument in jvm_args if argument.startswith("-XX:") and os.sep not in argument)
+    parts = [os.path.realpath(java_home), _stamps(os.path.join(java_home, "release")), jars]
+    parts += [_stamps(path) for path in sorted(glob.glob(os.path.join(glob.escape(jars), "*.jar")))]
+    digest = hashlib.sha256("\0".join([*parts, *options]).encode("utf-8", "surrogateescape")).hexdigest()
+    return os.path.join(folder, digest[:24] + _SUFFIX)
+
+
+def _stamps(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f"{os.path.basename(path)}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def options_to_use(path: str, java: int) -> list[str]:
+    """The options for a start from an archive, which is noted as used; none where there is none that can be trusted."""
+    if not _is_ours(os.path.dirname(path)) or not _is_ours(path):
+        return []
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    if java >= _AHEAD_OF_TIME:
+        return [f"-XX:AOTCache={path}", "-Xlog:aot=off"]
+    return [f"-XX:SharedArchiveFile={path}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+
+
+def options_to_make(path: str, java: int) -> list[str]:
+    """The options for a run that writes an archive when Java ends in good order."""
+    return [f"-XX:{'AOTCacheOutput' if java >= _AHEAD_OF_TIME else 'ArchiveClassesAtExit'}={path}"]
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a file or folder is this user's, and nobody else may write there: Java runs what it finds in an archive."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return os.name != "posix" or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
+
+
+def begin(path: str) -> str | None:
+    """Take the right to make an archive, and the path to write it to; None if it is there, being made, or failed lately."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    if os.path.exists(path) or _is_younger(path + ".failed", _RETRY_AFTER_S):
+        return None
+    lock = path + ".lock"
+    if not _is_younger(lock, _LOCKED_FOR_S):
+        _remove(lock)
+    try:
+        os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError:
+        return None
+    return f"{path}.{os.getpid()}.new"
+
+
+def finish(path: str, made: str) -> bool:
+    """Put a new archive into place and remove those unused longest; False, and noted as failed, where none was written."""
+    done = os.path.exists(made) and os.path.getsize(made) > 0
+    if done:
+        os.chmod(made, 0o600)
+        os.replace(made, path)
+        _remove(path + ".failed")
+    else:
+        with contextlib.suppress(OSError), open(path + ".failed", "w", encoding="ascii"):
+            pass
+    give_up(path, made)
+    for old in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(path)), "*" + _SUFFIX)), key=_age)[MOST_KEPT:]:
+        _remove(old)
+    return done
+
+
+def give_up(path: str, made: str) -> None:
+    """Leave nothing of what was begun."""
+    for leftover in glob.glob(glob.escape(made) + "*"):  # Java 25 writes a second file beside it
+        _remove(leftover)
+    _remove(path + ".lock")
+
+
+def discard(path: str) -> None:
+    """Remove an archive that may be broken; the next one is made as if there had been none."""
+    _remove(path)
+
+
+def clear(folder: str) -> int:
+    """Remove all archives; how many there were."""
+    files = glob.glob(os.path.join(glob.escape(folder), "*" + _SUFFIX + "*"))
+    count = sum(file.endswith(_SUFFIX) for file in files)
+    for file in files:
+        _remove(file)
+    return count
+
+
+def _age(path: str) -> float:
+    try:
+        return time.time() - os.stat(path).st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _is_younger(path: str, seconds: float) -> bool:
+    return _age(path) < seconds
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.remove(path)

@@ -1,0 +1,102 @@
+"""Makes the archive of Java's classes that lets the next servers start sooner: a server's whole start, once more.
+
+By a thread of the kernel some time after its first start, at low priority and no longer than the kernel lives, or by hand:
+
+    python -m dh_kernel.training [--KernelSettings.NAME=VALUE …]
+
+Neighbours: `server` (the launch; `server.archives` names files), `trial` (a first cell and its table, so that their classes
+are in the archive), `backend` (begins and ends it). Refuses to know Jupyter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from dataclasses import replace
+
+from dh_kernel.errors import DhKernelError
+from dh_kernel.launching import launch_options
+from dh_kernel.server import ServerProcess, archives
+from dh_kernel.settings import Settings, load_settings
+from dh_kernel.trial import run_cell
+
+_WRITTEN_WITHIN_S = 180.0
+_CELL_WITHIN_S = 120.0
+_HEAP = "1g"  # an archive does not depend on it
+_CELL = """
+from deephaven import agg, empty_table, merge, time_table
+numbers = empty_table(1000).update(["X = i", "Y = Math.sin(X)", "S = `a` + i", "K = i % 7"])
+chosen = numbers.where("X > 3").sort("Y").agg_by([agg.sum_("X"), agg.avg("Y")], "K")
+joined = chosen.natural_join(numbers.last_by("K"), "K", "S")
+ticking = time_table("PT0.2s").update("X = ii").tail(3)
+ticking.await_update(2000)
+print("made", merge([numbers, numbers]).size)
+numbers
+"""
+
+
+class Training:
+    """Makes the archive for some settings, unless it is there."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._options = replace(launch_options(settings), heap=_HEAP, port=0, make_archive=True)
+        self._lock = threading.Lock()
+        self._process: ServerProcess | None = None
+        self._stopped = False
+
+    def run(self) -> bool:
+        """Make it; whether there is a new one. Blocks for the time of a slow start and of writing some 80 MB.
+
+        Raises:
+            DhKernelError: the server did not start.
+        """
+        if self._options.archives is None:
+            return False
+        with self._lock:
+            if self._stopped:
+                return False
+            process = self._process = ServerProcess.start(self._options)
+        try:
+            endpoint = process.wait_ready()
+            if process.archive is None or process.archive_made is None:
+                return False
+            run_cell(endpoint, _CELL, launched=True, timeout_s=_CELL_WITHIN_S)
+            process.stop(_WRITTEN_WITHIN_S)
+            return not self._stopped and archives.finish(process.archive, process.archive_made)
+        finally:
+            process.stop(0.0)
+            if process.archive and process.archive_made:
+                archives.give_up(process.archive, process.archive_made)
+
+    def run_quietly(self) -> None:
+        """Make it, or do without: a thread's edge."""
+        with contextlib.suppress(Exception):
+            self.run()
+
+    def stop(self) -> None:
+        """Give it up."""
+        with self._lock:
+            self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+
+
+def main() -> int:
+    """Make the archive for the settings of the command line and the environment."""
+    settings, problem = load_settings(sys.argv[1:], os.environ)
+    try:
+        if problem is not None:
+            raise problem
+        made = Training(settings).run()
+    except DhKernelError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("The next servers start faster." if made else "There is nothing to make.")
+    return 0
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
