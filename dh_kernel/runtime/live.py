@@ -398,7 +398,7 @@ class LiveOutputs:
         scope = self._engine.new_scope()
         try:
             with self._engine.cell_context(scope):
-                description, heads = self._tables.describe(output.table, output.name, output.rows)
+                description, heads = self._tables.describe(output.table, output.name, output.rows, columns=output.columns)
                 if output.failure is not None:
                     return {**description, "problem": output.failure}, []
                 try:
