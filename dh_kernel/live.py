@@ -14,7 +14,9 @@ import html
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dh_kernel.session import LiveUpdate, LiveUpdated, TableShown
 
@@ -43,10 +45,13 @@ class LiveOutputs:
     Args:
         render: a table, with rows that are here already, as a MIME bundle.
         send: as `Publisher`'s.
+        zone: the name of the time zone in which times show.
     """
 
-    def __init__(self, render: Callable[[Any, TableShown], dict[str, Any]], send: Send) -> None:
-        self._render, self._send = render, send
+    def __init__(
+        self, render: Callable[[Any, TableShown], dict[str, Any]], send: Send, zone: Callable[[], str] = lambda: "UTC"
+    ) -> None:
+        self._render, self._send, self._zone = render, send, zone
         self._shown: dict[str, _Shown] = {}
 
     def begin(self, run: Run, table: TableShown, bundle: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +62,7 @@ class LiveOutputs:
         while len(self._shown) > _KEPT:
             del self._shown[next(iter(self._shown))]
         run.session.send("live_shown", outputs=[table.how.display_id])
-        return marked(bundle, taken, None)
+        return marked(bundle, taken, None, self._zone())
 
     async def publish(self, session: Any, run: Run | None, event: LiveUpdated) -> None:
         """Publish updates, one after the other, and tell the server. Between two of them the event loop can do other things.
@@ -79,27 +84,24 @@ class LiveOutputs:
         bundle = self._render(session, update.table)
         if update.ended is None:
             self._shown[update.display_id] = _Shown(former.run, session, bundle, update.taken)
-        self._update(run or former.run, update.display_id, marked(bundle, update.taken, update.ended))
+        self._update(run or former.run, update.display_id, marked(bundle, update.taken, update.ended, self._zone()))
 
     def end_all(self, reason: str, session: Any = None) -> None:
         """Nothing more comes from a session, or from any: mark what is shown as the last state."""
         for name, shown in list(self._shown.items()):
             if session is None or shown.session is session:
                 del self._shown[name]
-                self._update(shown.run, name, marked(shown.bundle, shown.taken, reason))
+                self._update(shown.run, name, marked(shown.bundle, shown.taken, reason, self._zone()))
 
     def _update(self, run: Run, display_id: str, bundle: dict[str, Any]) -> None:
         content = {"data": bundle, "metadata": {}, "transient": {"display_id": display_id}}
         self._send(run, "update_display_data", content)
 
 
-def marked(bundle: dict[str, Any], taken: float, ended: str | None) -> dict[str, Any]:
-    """A table's bundle with a line on how current it is. The time of day is the kernel's; of a last state with the date."""
-    local = time.localtime(taken)
-    if ended is None:
-        line = f"live, as of {time.strftime('%H:%M:%S', local)}"
-    else:
-        line = f"snapshot of {time.strftime('%Y-%m-%d %H:%M:%S', local)}, no longer live: {ended}"
+def marked(bundle: dict[str, Any], taken: float, ended: str | None, zone: str = "UTC") -> dict[str, Any]:
+    """A table's bundle with a line on whether it is live; the last state's with date and time, in the caption's zone."""
+    moment = datetime.fromtimestamp(taken, ZoneInfo(zone))
+    line = "live" if ended is None else f"snapshot of {moment:%Y-%m-%d %H:%M:%S %Z}, no longer live: {ended}"
     made = dict(bundle)
     if "text/plain" in bundle:
         made["text/plain"] = f"{bundle['text/plain']}\n{line}"
@@ -107,7 +109,7 @@ def marked(bundle: dict[str, Any], taken: float, ended: str | None) -> dict[str,
         made["text/html"] = f'{bundle["text/html"]}<div style="{_STYLE}">{html.escape(line)}</div>'
     resource = bundle.get(DATARESOURCE)
     if isinstance(resource, dict):
-        utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(taken))
-        about = {**resource.get("deephaven", {}), "live": ended is None, "snapshot": utc}
+        utc = moment.astimezone(timezone.utc)
+        about = {**resource.get("deephaven", {}), "live": ended is None, "snapshot": f"{utc:%Y-%m-%dT%H:%M:%SZ}"}
         made[DATARESOURCE] = {**resource, "deephaven": about}
     return made

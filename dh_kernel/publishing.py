@@ -62,7 +62,9 @@ class Publisher:
         self._backend, self._send, self._ask = backend, send, ask
         self._budgets: weakref.WeakKeyDictionary[Run, TableBudget] = weakref.WeakKeyDictionary()
         self._reading = 0
-        self.live = LiveOutputs(lambda session, table: self._bundle(session.preview(table), table), send)
+        self.live = LiveOutputs(
+            lambda session, table: self._bundle(session.preview(table), table), send, lambda: backend.settings.time_zone
+        )
 
     def begin(self, session: Any, event: Event) -> Any:
         """Start what takes time, such as reading a table's rows; `publish` wants what this returns."""

@@ -70,7 +70,7 @@ class KernelSettings(Configurable):
         " and kept in the user's cache folder.",
     ).tag(config=True)
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
-    max_tables = Int(20, help="How many of them a cell shows at most; a line tells of the rest.").tag(config=True)
+    max_tables = Int(1000, help="How many of them a cell shows at most; a line tells of the rest.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
     time_zone = Unicode("UTC", help="Time zone in which instants show: 'Europe/Berlin'.").tag(config=True)
     columns = Int(20, help="Columns of a table's preview.").tag(config=True)
@@ -153,7 +153,7 @@ class Settings:
     start_timeout_s: float = 120.0
     class_archive: bool = True
     show_tables: bool = True
-    max_tables: int = 20
+    max_tables: int = 1000
     rows: int = 10
     time_zone: str = "UTC"
     columns: int = 20

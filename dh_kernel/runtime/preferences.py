@@ -24,7 +24,7 @@ class Preferences:
     """The values; of numbers and times the bounds are in `CHECKS`. The kernel's settings have the same names."""
 
     show_tables: bool = True
-    max_tables: int = 20
+    max_tables: int = 1000
     rows: int = 10
     columns: int = 20
     depth: int = 1

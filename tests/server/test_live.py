@@ -40,9 +40,9 @@ REFERENCES = "jpy.get_type('io.deephaven.util.referencecounting.ReferenceCounted
 FAST = {"live_interval_s": 0.1}
 
 
-@pytest.fixture(scope="module", params=["vanilla", "launched"])
+@pytest.fixture(scope="module", params=["vanilla", pytest.param("launched", marks=pytest.mark.long)])
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """A server with IPython, and one without; how it came to know the channel makes no difference here."""
+    """A server without IPython; one with it is tested by hand, and in `tests/protocol`, since nothing here depends on it."""
     found: Kind = request.getfixturevalue(f"{request.param}_kind")
     return found
 
