@@ -217,14 +217,16 @@ class Tables:
 
 
 def in_short(trace: str) -> str:
-    """The first line of Java's stack trace, and its last cause, without the names of packages."""
-    lines = [line.strip() for line in trace.splitlines() if line.strip()]
-    causes = [line[len("caused by") :].lstrip(": ") for line in lines if line.lower().startswith("caused by")]
-    python = re.search(r"Type: <class '([\w.]+)'>\s*Value: (.*)", trace)
-    if python is not None:
-        causes = [f"{python[1]}: {python[2].strip()}"]
-    told = [re.sub(r"^(?:RuntimeError: )?(?:[a-z]\w*\.)+(?=[A-Z])", "", line) for line in [*lines[:1], *causes[-1:]]]
+    """What a Java stack trace says first, and its last cause, or the last line of Python's; without the names of packages."""
+    parts = [part.split("\n\tat ")[0].lstrip(": ") for part in re.split(r"\ncaused by", trace, flags=re.IGNORECASE)]
+    told = []
+    for part in (parts[:1] + parts[-1:]) if len(parts) > 1 else parts:
+        lines = [line.strip() for line in part.splitlines() if line.strip()] or [""]
+        told.append(_PACKAGES.sub("", lines[-1] if "Traceback (most recent" in part else lines[0]))
     return " — ".join(told)[:1000]
+
+
+_PACKAGES = re.compile(r"^(?:RuntimeError: )?(?:[a-z]\w*\.)+(?=[A-Z])")
 
 
 def outer(count: int, most: int) -> list[int]:
