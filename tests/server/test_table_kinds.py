@@ -283,6 +283,7 @@ def test_previews_of_ticking_tables_leave_nothing_ticking(one: Client) -> None:
     one.ok("tt_qt = jpy.cast(tt_base.j_table, jpy.get_type('io.deephaven.engine.table.impl.QueryTable'))", show_tables=False)
     for _ in range(20):
         assert preview_of(one, "tt_base").data is not None
+    one.ok("%dh live stop")  # the outputs listen for as long as they are live
     until(lambda: one.value("tt_listeners()") == "False", "no listener left", 20)
 
 
