@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from jupyter_client.session import Session
 from dh_kernel.install import DEFAULT_DISPLAY_NAME, DEFAULT_NAME, kernel_dict
 
 _LOOK_S = 0.2
+_FOLDER, _LOCK = "dh-run-", "lock"
+_YOUNG_S = 60.0
 _LOG_LINES = 30
 # The working directory is the script's own affair: its modules must not stand in for those that the kernel imports.
 _START = "import sys; sys.path[:] = [path for path in sys.path if path]; from dh_kernel.__main__ import main; main()"
@@ -42,14 +46,32 @@ class OwnSpecs(KernelSpecManager):
 
 
 class Folder:
-    """A run's own folder."""
+    """A run's own folder. The run holds a lock in it, so that those of runs that were killed can be told, and are removed."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="dh-run-"))
+        self.path = Path(tempfile.mkdtemp(prefix=_FOLDER))
+        self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        for other in self.path.parent.glob(f"{_FOLDER}*"):
+            with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+                _remove_if_left(other)
 
     def remove(self) -> None:
         """Remove it with all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder whose run has ended. A young one may not have its lock yet."""
+    if folder.stat().st_uid != os.getuid() or time.time() - folder.stat().st_mtime < _YOUNG_S:
+        return
+    lock = os.open(folder / _LOCK, os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
 
 
 class Kernel:
