@@ -36,6 +36,12 @@ def table_bundle(preview: TablePreview, *, options: RenderOptions = DEFAULTS) ->
         parts = [table_bundle(part, options=options) for part in preview.parts]
         more = parts_left_out(preview)
         text = "\n\n".join([text, *(str(part["text/plain"]) for part in parts), *([more] if more else [])])
-        html = "\n".join([html, *(str(part["text/html"]) for part in parts), *([f"<div>{more}</div>"] if more else [])])
+        html = "\n".join(
+            [
+                html,
+                *(str(part["text/html"]) for part in parts),
+                *([f'<div style="padding:0.2em 0.7em;font-size:0.95em">{more}</div>'] if more else []),
+            ]
+        )
         resource["parts"] = [part[DATARESOURCE] for part in parts]
     return {"text/plain": text, "text/html": html, DATARESOURCE: resource}
