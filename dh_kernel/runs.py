@@ -44,6 +44,7 @@ class Run:
         self.is_comm = header["msg_type"] in COMM_MESSAGES
         self.silent = bool(parent["content"].get("silent", False))
         self.can_update = "cellId" in parent.get("metadata", {})  # who names the cell also updates what it has shown
+        self.since = time.monotonic()
         self.events: asyncio.Queue[tuple[Any, Event, int, Any]] = asyncio.Queue()
         self.gone: asyncio.Future[DhKernelError] = asyncio.get_running_loop().create_future()
         self.interrupted = asyncio.Event()
@@ -146,6 +147,10 @@ class Runs:
     def active(self) -> list[Run]:
         """Those under way, oldest first. May be asked from any thread."""
         return list(self._active.values())
+
+    def is_young(self, age_s: float) -> bool:
+        """Whether one is under way that came less than so many seconds ago."""
+        return any(time.monotonic() - run.since < age_s for run in self._active.values())
 
     def to_interrupt(self) -> list[Run]:
         """Whom the stop button means: the main shell's runs; where there are none, those of the subshells."""
