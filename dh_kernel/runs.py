@@ -49,6 +49,7 @@ class Run:
         wishes = (parent.get("metadata") or {}).get("dh_kernel") or {}
         self.quiet = bool(wishes.get("quiet"))  # no notes of ours among the code's output
         self.flow = Flow(int(wishes.get("window", 0)))
+        self.since = time.monotonic()
         self.events: asyncio.Queue[tuple[Any, Event, int, Any]] = asyncio.Queue()
         self.gone: asyncio.Future[DhKernelError] = asyncio.get_running_loop().create_future()
         self.interrupted = asyncio.Event()
@@ -151,6 +152,10 @@ class Runs:
     def active(self) -> list[Run]:
         """Those under way, oldest first. May be asked from any thread."""
         return list(self._active.values())
+
+    def is_young(self, age_s: float) -> bool:
+        """Whether one is under way that came less than so many seconds ago."""
+        return any(time.monotonic() - run.since < age_s for run in self._active.values())
 
     def to_interrupt(self) -> list[Run]:
         """Whom the stop button means: the main shell's runs; where there are none, those of the subshells."""

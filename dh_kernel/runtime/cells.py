@@ -51,6 +51,7 @@ class Cell:
         self.abandoned = self.over = False
         self.suspends = False  # whether it may await something
         self.is_comm: bool = message.get("kind") == "comm"
+        self.arrived = time.monotonic()
         self.headless = not self.allow_stdin and "cellId" not in self.cell_meta
         """Whether a program runs the notebook: nobody looks before the run is over."""
         self.place: str | None = self.cell_meta.get("cellId") or (None if self.headless else message.get("code"))

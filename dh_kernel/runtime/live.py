@@ -36,6 +36,8 @@ from .threads import ServiceThread
 FLUSH_WITHIN_S = 2.0
 _LOOK_S = 0.05  # how long a cell's wait may last before Python gets a chance to deliver an interrupt
 _FRAME_BYTES = 512 << 10
+_YOUNG_S, _YIELD_S = 0.05, 0.002
+_MOST_YIELDED_S = 0.25
 _BYTES_PER_S = 1 << 20  # an output whose update is larger than this waits longer for its next
 
 _FAILED_UNHEARD = "the table has failed; the reason is in the server's log"
@@ -107,6 +109,8 @@ class LiveOutputs:
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._closed = False
+        self.is_young: Callable[[float], bool] = lambda age_s: False
+        """Whether a cell runs that came less than so many seconds ago: most end soon, and updates can wait that long."""
 
     # --- from cells' threads
 
@@ -356,7 +360,13 @@ class LiveOutputs:
         """Read tables and send them, as many to a frame as are small."""
         entries: list[dict[str, Any]] = []
         buffers: list[bytes] = []
+        waits, until = (
+            bool(self._flushes),
+            time.monotonic() + _MOST_YIELDED_S,
+        )  # a cell that waits for a flush is not yielded to
         for number, output in enumerate(outputs, 1):
+            while not waits and time.monotonic() < until and self.is_young(_YOUNG_S):
+                time.sleep(_YIELD_S)
             entry, parts = self._entry(output, ended)
             entries.append(entry)
             buffers += parts

@@ -13,6 +13,7 @@ import copy
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -73,6 +74,7 @@ class RuntimeSession:
         self._live = LiveOutputs(session_id, engine, self._tables, preferences, self._outputs.queue_live)
         self._outputs.live = self._live
         self._cards = ObjectCards(engine, self._outputs.name_of, str(options.get("address", "")))
+        self._live.is_young = lambda age_s: any(time.monotonic() - cell.arrived < age_s for cell in list(self._cells.values()))
         self._comms = self._outputs.comms = Comms(self._outputs)
         if self._launched:
             self._comms.own_process()
