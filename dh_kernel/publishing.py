@@ -131,7 +131,7 @@ class Publisher:
         """
         budget = self._budgets.setdefault(run, TableBudget())
         if budget.is_spent:
-            budget.leave_out(event.info.name)
+            self._leave_out(run, event, budget)
             self._backend.discard(run.session, event)
             return
         reading = begun if begun is not None else self._read(run.session, event)
@@ -143,11 +143,17 @@ class Publisher:
                 return
         bundle = budget.fitted(self._bundle(await self._explained(await reading.preview), event))
         if bundle is None:
-            budget.leave_out(event.info.name)
+            self._leave_out(run, event, budget)
         elif event.result and not event.how.live:  # front ends update what is displayed, and no result
             self._result(run, bundle, {})
         else:
             self._show(run, event, bundle, event.how.display_id, update=event.how.update)
+
+    @staticmethod
+    def _leave_out(run: Run, event: TableShown, budget: TableBudget) -> None:
+        budget.leave_out(event.info.name)
+        if event.how.live:
+            run.session.send("live_unseen", output=event.how.display_id)
 
     def _show(self, run: Run, event: TableShown, bundle: dict[str, Any], display_id: str | None, *, update: bool) -> None:
         if event.how.live:

@@ -236,6 +236,9 @@ class RuntimeSession:
     def _on_debug(self, message: dict[str, Any]) -> None:
         self._debugger.put(message)
 
+    def _on_live_unseen(self, message: dict[str, Any]) -> None:
+        self._live.replaced(message["output"])
+
     def _on_live_shown(self, message: dict[str, Any]) -> None:
         self._live.shown(message["outputs"])
 

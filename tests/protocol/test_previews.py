@@ -99,3 +99,18 @@ def test_the_kernel_lets_go_of_tables_that_it_does_not_show(launched_kernel: Ker
     kernel.ok("for n in range(50): globals()[f'tick_{n}'] = time_table('PT1S')")
     kernel.ok("for n in range(50): del globals()[f'tick_{n}']")
     wait_until(lambda: held() <= before, "no excerpt is left")
+
+
+def test_what_is_left_out_does_not_follow_its_table(launched_kernel: Kernel) -> None:
+    kernel = launched_kernel
+    kernel.ok("from deephaven import time_table\n%dh set live_outputs 500")
+    kernel.ok("_ticking = time_table('PT1s').update([f'C{n} = `value ` + ii' for n in range(20)])")
+    run = kernel.ok("for n in range(150): globals()[f'live_{n:03}'] = _ticking.where('true')")
+    shown_count = len(run.bundles) - 1
+    assert f"{150 - shown_count} more tables" in run.bundles[-1]["text/plain"]
+
+    def live() -> int:
+        return kernel.ok("%dh live").bundles[0]["text/plain"].count("live_")
+
+    wait_until(lambda: live() == shown_count, "only what shows is live")
+    kernel.ok("for n in range(150): del globals()[f'live_{n:03}']\ndel _ticking\n%dh set live_outputs 20")
