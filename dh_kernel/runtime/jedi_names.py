@@ -74,7 +74,7 @@ def warm_up() -> None:
     _ask({}, "''.", "complete", 60.0)
 
 
-def _ask(namespace: dict[str, Any], code: str, what: str, longest_s: float = _LONGEST_S) -> list[Any]:
+def _ask(namespace: dict[str, Any], code: str, what: str, longest_s: float | None = None) -> list[Any]:
     """Have jedi work on a thread of its own, for some time; if it takes longer it goes on, for what it has read is kept."""
     if len(code) > MOST_CHARACTERS or not _turn.acquire(timeout=_BUSY_S):
         _end_if_endless()
@@ -92,7 +92,7 @@ def _ask(namespace: dict[str, Any], code: str, what: str, longest_s: float = _LO
             _turn.release()
 
     ServiceThread(target=work, name="dh-kernel-jedi").start()
-    return found if done.wait(longest_s) else []
+    return found if done.wait(_LONGEST_S if longest_s is None else longest_s) else []
 
 
 def _answer(namespace: dict[str, Any], code: str, what: str) -> list[Any]:

@@ -128,6 +128,8 @@ class ProgramInterpreter:
         tree, source = _parsed(code, file)
         remember_source(file, source)
         request.compiled(file)
+        cell: Any = request
+        self._switchboard.remember_names(self._namespace, cell)
         self.names = bound_names(tree)
         redirected(tree, self._namespace)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None

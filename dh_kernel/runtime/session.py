@@ -368,7 +368,8 @@ class RuntimeSession:
             self._namespace.clear()
             self._engine.release(self._scope)
         else:
-            self._engine.leave_to_console(self._scope)
+            self._switchboard.remember_names(self._namespace, None)
+        self._engine.leave_to_console(self._scope)
         self._outputs.close()
         self.channel.close()
         self._when_closed()

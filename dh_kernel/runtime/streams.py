@@ -28,7 +28,7 @@ from typing import Any, Protocol, TypeVar
 from .wire import MAX_FRAME_BYTES
 
 T = TypeVar("T")
-STATE_MODULE = "_dh_kernel_switchboard_4"
+STATE_MODULE = "_dh_kernel_switchboard_5"
 FLUSH_EVERY_S = 0.03
 # How long unfinished lines wait for their end: `print` writes its parts one by one, and the processors may be busy.
 SETTLE_S = 0.025
@@ -66,6 +66,7 @@ class Switchboard:
         self.by_context: contextvars.ContextVar[Any] = contextvars.ContextVar("dh_kernel_cell", default=None)
         self.by_thread_object: weakref.WeakKeyDictionary[threading.Thread, Target] = weakref.WeakKeyDictionary()
         self.by_file: OrderedDict[str, Target] = OrderedDict()
+        self.by_names: dict[int, tuple[dict[str, Any], Target]] = {}
         self.unowned: list[Callable[[str, str], None]] = []
 
     @contextlib.contextmanager
@@ -101,9 +102,14 @@ class Switchboard:
         found = None
         while frame is not None:
             file = frame.f_code.co_filename
-            if file == _CONSOLE_FILE and frame.f_globals.get("__name__") == "__main__":
-                return None  # a console of another client has called the function
-            found = self.by_file.get(file, found)
+            if file == _CONSOLE_FILE:
+                names, target = self.by_names.get(id(frame.f_globals), (None, None))
+                if names is frame.f_globals:
+                    found = target
+                elif frame.f_globals.get("__name__") == "__main__":
+                    return None  # a console of another client has called the function
+            else:
+                found = self.by_file.get(file, found)
             frame = frame.f_back
         return found
 
@@ -128,11 +134,20 @@ class Switchboard:
         return call
 
     def remember_file(self, file: str, target: Target) -> None:
-        """Code compiled under this file name is the target's."""
+        """Code compiled under this file name is the target's; `<string>` is the name of too much."""
+        if file == _CONSOLE_FILE:
+            return
         self.by_file[file] = target
         self.by_file.move_to_end(file)
         while len(self.by_file) > _REMEMBERED_FILES:
             self.by_file.popitem(last=False)
+
+    def remember_names(self, names: dict[str, Any], target: Target | None) -> None:
+        """Code compiled as `<string>` with these globals is the target's; None: no longer."""
+        if target is not None:
+            self.by_names[id(names)] = names, target
+        else:
+            self.by_names.pop(id(names), None)
 
     def inherit(self, thread: threading.Thread) -> None:
         """A new thread belongs to the cell whose code starts it."""

@@ -97,10 +97,12 @@ def test_two_runs_share_no_names_unless_they_ask(attached: Runs) -> None:
 
 def test_formulas_find_a_runs_own_names(attached: Runs) -> None:
     code = (
-        "from deephaven import empty_table\nfactor = 3\ndef twice(x) -> int:\n    return 2 * x\n"
+        "from deephaven import empty_table\nfactor = 3\ndef twice(x) -> int:\n    print('x is', x)\n    return 2 * x\n"
         "t = empty_table(3).update(['X = i * factor', 'Y = twice(i)'])\n"
     )
-    assert [row["Y"] for row in attached("--json", "-c", code).json["tables"][0]["rows"]] == [0, 2, 4]
+    found = attached("--json", "-c", code).json
+    assert [row["Y"] for row in found["tables"][0]["rows"]] == [0, 2, 4]
+    assert "x is 2\n" in found["stdout"]
 
 
 def test_parameters_come_before_a_script(attached: Runs) -> None:

@@ -354,6 +354,7 @@ def test_exit_of_the_program_is_an_error_not_the_end(kernel: Kernel) -> None:
 def test_error_stops_the_cells_behind_it(kernel: Kernel, gate: Gate) -> None:
     failing = kernel.send(f"{gate.wait}1 / 0")
     behind = [kernel.send(f"print('ran {n}')") for n in range(2)]
+    assert kernel.request("kernel_info_request")["status"] == "ok"  # it passes them, so they are there
     gate.open()
     assert kernel.finish(failing).reply["status"] == "error"
     assert [kernel.answer(run.id)["content"]["status"] for run in behind] == ["aborted", "aborted"]
