@@ -69,6 +69,7 @@ def test_a_formula_that_fails_is_told_with_its_reason(launched_kernel: Kernel, f
     assert reason in bundle["text/plain"]
 
 
+@pytest.mark.long
 def test_a_thousand_tables_in_one_cell(launched_kernel: Kernel) -> None:
     """A megabyte of output, and a line about the rest."""
     kernel = launched_kernel

@@ -96,6 +96,15 @@ def plugin_kind(vanilla: Vanilla, tmp_path_factory: pytest.TempPathFactory) -> I
                     process.stdin.close()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A server with the plugin differs from a vanilla one in how a connection begins: all else is tested there at length only."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if parameters.get("kind") == "plugin" and item.path.name != "test_connection.py":
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session", params=["vanilla", "launched", "plugin"])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each kind of server in turn."""

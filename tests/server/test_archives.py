@@ -32,7 +32,13 @@ def started(folder: Path, java_home: str | None) -> ServerProcess:
     return server
 
 
-@pytest.mark.parametrize("rest", [b"", b"nothing that Java could read" * 1000], ids=["empty", "garbage"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(b"", marks=pytest.mark.long, id="empty"),
+        pytest.param(b"nothing that Java could read" * 1000, id="garbage"),
+    ],
+)
 def test_a_broken_archive_does_no_harm(tmp_path: Path, rest: bytes) -> None:
     folder = tmp_path / "archives"
     folder.mkdir(mode=0o700)
