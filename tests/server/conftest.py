@@ -98,7 +98,7 @@ def plugin_kind(vanilla: Vanilla, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A server with the plugin differs from a vanilla one in how a connection begins: the rest is tested there at length only."""
+    """A server with the plugin differs from a vanilla one in how a connection begins; the rest is tested at length only."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         if parameters.get("kind") == "plugin" and item.path.name != "test_connection.py":
