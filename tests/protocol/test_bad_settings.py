@@ -141,6 +141,7 @@ def test_java_without_compiler(place: Place, tmp_path: Path) -> None:
     assert "JDK" in text
 
 
+@pytest.mark.long
 def test_taken_port(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]

@@ -156,6 +156,7 @@ def test_execute_of_a_failing_notebook_ends_with_one_and_the_traceback(attached_
     assert "so far" in told
 
 
+@pytest.mark.long
 def test_papermill_gives_parameters(place: Place, tmp_path: Path) -> None:
     source = notebook(
         tmp_path / "in.ipynb",
@@ -287,6 +288,7 @@ def test_interrupt_ends_the_cell_and_only_the_cell(kernel: Kernel, busy: str) ->
     assert kernel.ok("kept").result == {"text/plain": "'kept'"}
 
 
+@pytest.mark.long
 def test_interrupt_while_a_formula_compiles_leaves_the_compiler_whole(kernel: Kernel) -> None:
     """It reads classes through channels that Java closes, for the whole server, when the thread is interrupted."""
     kernel.ok("from deephaven import empty_table")

@@ -32,6 +32,7 @@ def started(folder: Path, java_home: str | None) -> ServerProcess:
     return server
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "rest",
     [

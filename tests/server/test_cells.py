@@ -72,7 +72,11 @@ def test_a_hundred_megabytes_arrive_exactly(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["for i in range(1500): print('x' * 65536)", "for i in range(5_000_000): print('line', i)"], ids=["lumps", "lines"]
+    "code",
+    [
+        pytest.param("for i in range(1500): print('x' * 65536)", id="lumps"),
+        pytest.param("for i in range(5_000_000): print('line', i)", id="lines", marks=pytest.mark.long),
+    ],
 )
 def test_a_slow_reader_stalls_the_cell_and_neither_process_grows(
     client: Client, console: Console, code: str, fresh: str

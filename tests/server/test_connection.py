@@ -77,6 +77,7 @@ def test_a_flood_is_cut(kind: Kind, proxy: Proxy) -> None:
     client.close()
 
 
+@pytest.mark.long
 def test_a_resumed_session_lives_longer_than_it_lingers(kind: Kind, proxy: Proxy) -> None:
     """Every break that ends in time is forgotten: no timer of it is left that closes the session."""
     client = through(proxy, kind, linger_s=1.5)
