@@ -364,12 +364,12 @@ class RuntimeSession:
         self._comms.close()
         self._scope_observer.close()
         self._evaluator.interpreter.close()
+        self._switchboard.remember_names(self._namespace, None)
         if self._private:
             self._namespace.clear()
             self._engine.release(self._scope)
         else:
-            self._switchboard.remember_names(self._namespace, None)
-        self._engine.leave_to_console(self._scope)
+            self._engine.leave_to_console(self._scope)
         self._outputs.close()
         self.channel.close()
         self._when_closed()
