@@ -20,8 +20,9 @@ HELP = """\
 %dh live                  the outputs that follow their tables; `%dh live stop`, `%dh live stop NAME` ends that
 %dh set                   how tables are shown; `%dh set NAME VALUE` changes it until the kernel ends
 %dh restart               a fresh server; where the kernel is attached to one, a fresh session on it
-%dh attach HOST:PORT      run the cells on another server. Options: --key-file FILE or --key-env VARIABLE, where the key is;
-                          --auth psk|basic|anonymous|CLASS; --anonymous
+%dh attach HOST:PORT      run the cells on another server; also dh+tls://HOST:PORT. Options: --key-file FILE or --key-env
+                          VARIABLE, where the key is; --auth psk|basic|anonymous|CLASS; --anonymous; --tls; --tls-ca-cert,
+                          --tls-client-cert, --tls-client-key FILE; --header NAME=file:FILE; --channel-option NAME=VALUE
 %dh detach                back to a server of the kernel's own
 %dh help                  this
 %%dh_console              run the cell as the console does: under the exclusive lock, so that no table ticks meanwhile

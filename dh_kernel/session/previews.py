@@ -14,6 +14,7 @@ from pydeephaven import Session as DeephavenSession
 
 from dh_kernel.model import Endpoint
 
+from .connect import flight_client
 from .sent import SentTable
 
 
@@ -24,7 +25,7 @@ class HeadReader:
         self._session = session
         self._lock = threading.Lock()
         self._client: Any = None
-        self._location = f"grpc://{endpoint.host}:{endpoint.port}"
+        self._endpoint = endpoint
 
     def read(self, reference: Any) -> pa.Table:
         """All rows of the referenced table, as one consistent snapshot.
@@ -45,5 +46,5 @@ class HeadReader:
     def _flight(self) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = flight.FlightClient(self._location, generic_options=[("grpc.max_receive_message_length", -1)])
+                self._client = flight_client(self._endpoint)
             return self._client

@@ -21,11 +21,14 @@ ALLOWED = {
     "model": set(),
     "errors": set(),
     "history": set(),
-    "settings": LEAVES,
+    "credentials": set(LEAVES),
+    "attaching": {"credentials", *LEAVES},
+    "attach_options": {"attaching", *LEAVES},
+    "settings": {"attaching", "credentials", *LEAVES},
     "render": {"render", "model"},
     "server": {"server", *LEAVES},
     "session": {"session", "runtime", *LEAVES},
-    "install": {"settings", *LEAVES},
+    "install": {"settings", "attaching", "credentials", *LEAVES},
     "launching": {"server", "settings", *LEAVES},
     "trial": {"session", *LEAVES},
     "training": {"server", "launching", "settings", "trial", *LEAVES},
@@ -41,7 +44,7 @@ ALLOWED = {
     "publishing": {"budget", "runs", "backend", "session", "render", "live", "grid", *LEAVES},
     "debugging": set(LEAVES),
     "debug_channel": {"debugging"},
-    "commands": {"backend", "settings", "runtime", *LEAVES},
+    "commands": {"backend", "attaching", "credentials", "runtime", *LEAVES},
     "kernel": {
         "commands",
         "debug_channel",
@@ -58,8 +61,8 @@ ALLOWED = {
         *LEAVES,
     },
     "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
-    "batch": {"batch", "install", "settings", "__init__", "__main__", *LEAVES},
-    "cli": {"doctor", "batch", "install", "settings", "__init__", *LEAVES},
+    "batch": {"batch", "install", "settings", "attach_options", "credentials", "__init__", "__main__", *LEAVES},
+    "cli": {"doctor", "batch", "install", "settings", "attach_options", "__init__", *LEAVES},
     "__main__": {"app", "launching", "settings", "server", *LEAVES},
     "__init__": set(),
 }
@@ -86,6 +89,8 @@ ONLY = {
     "deephaven_server": {"server/launcher"},
     "jupyter_client": {"install", "doctor", "batch", "kernel", "app"},
     "nbclient": {"batch/notebooks"},
+    "ssl": {"session/greeting"},
+    "keyring": {"credentials"},
 }
 
 
