@@ -143,15 +143,15 @@ def _context(endpoint: Endpoint, tls: Tls) -> ssl.SSLContext:
             context.load_verify_locations(cadata=trusted.decode("ascii", "replace"))
     except (ssl.SSLError, ValueError):
         raise ConnectError(
-            "the file of certificate authorities cannot be used: it is damaged. Next step: check what DH_KERNEL_TLS_CA_CERT"
-            " names."
+            f"the file of certificate authorities for {endpoint.address} cannot be used: it is damaged. Next step: check what"
+            " DH_KERNEL_TLS_CA_CERT names."
         ) from None
     if tls.client_cert is not None and tls.client_key is not None:
-        _load_identity(context, tls.client_cert, tls.client_key)
+        _load_identity(context, endpoint, tls.client_cert, tls.client_key)
     return context
 
 
-def _load_identity(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+def _load_identity(context: ssl.SSLContext, endpoint: Endpoint, certificate: bytes, key: bytes) -> None:
     """Python's ssl takes files only: one in memory where the system has that, else one that only this user can read."""
     with tempfile.TemporaryDirectory(prefix="dh-kernel-") as folder:
         if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
@@ -167,9 +167,9 @@ def _load_identity(context: ssl.SSLContext, certificate: bytes, key: bytes) -> N
             mismatch = "MISMATCH" in str(getattr(error, "reason", ""))
             what = "do not belong together" if mismatch else "cannot be used: one of them is damaged"
             raise ConnectError(
-                f"the client certificate and its private key {what}. Next step: check what DH_KERNEL_TLS_CLIENT_CERT and"
-                " DH_KERNEL_TLS_CLIENT_KEY name; `openssl x509 -noout -pubkey -in CERT` and `openssl pkey -pubout -in KEY`"
-                " have to print the same."
+                f"the client certificate for {endpoint.address} and its private key {what}. Next step: check what"
+                " DH_KERNEL_TLS_CLIENT_CERT and DH_KERNEL_TLS_CLIENT_KEY name; `openssl x509 -noout -pubkey -in CERT` and"
+                " `openssl pkey -pubout -in KEY` have to print the same."
             ) from None
         finally:
             os.close(handle)
@@ -273,15 +273,16 @@ def _unidentified(endpoint: Endpoint, tls: Tls) -> AuthenticationError:
     )
 
 
-def _cut(endpoint: Endpoint, tls: Tls, error: Exception | None, timeout_s: float) -> ConnectError | AuthenticationError:
+def _cut(endpoint: Endpoint, tls: Tls, error: Exception | None, timeout_s: float) -> ConnectError:
     if _speaks_plainly(endpoint, timeout_s):
         return ConnectError(
             f"the server at {endpoint.address} speaks plaintext, and the settings say TLS. Next step: leave DH_KERNEL_TLS and"
             f" the certificates out, or write dh+plain://{endpoint.address}."
         )
-    if tls.client_cert is None and error is None:
-        return _unidentified(endpoint, tls)  # it ended the connection, in good order, once it had seen no certificate
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "it ended the connection"
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "it ends the connection"
+    if error is None or isinstance(error, (ssl.SSLEOFError, ConnectionError)):
+        wanted = "wants" if tls.client_cert is None else "does not accept"
+        reason = f"it ends the connection, as one that {wanted} a client certificate may"
     return ConnectError(
         f"no Deephaven server answers at {endpoint.address}: TLS fails ({reason}). Next step: check that DH_KERNEL_SERVER"
         " names the server's host and port, and that it speaks TLS 1.2 or newer there."
