@@ -147,7 +147,7 @@ def test_a_client_certificate_that_is_missing_or_strange(
     tmp_path: Path, authority: Authority, version: ssl.TLSVersion
 ) -> None:
     """The older TLS tells in the handshake, the newer one after it; a reset can overtake what the server says."""
-    kinds = (AuthenticationError, ConnectError) if version is ssl.TLSVersion.TLSv1_2 else (AuthenticationError,)
+    kinds = (AuthenticationError, ConnectError)
     serve = secured(authority.issue("server", "127.0.0.1"), http2, authority.cert, version)
     stranger = Authority(tmp_path, "other").issue("me")
     with listening(serve) as port:
