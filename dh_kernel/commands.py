@@ -93,7 +93,12 @@ async def run_command(command: Command, backend: Backend, environ: Mapping[str, 
         return await _restart(backend)
     if word == "detach":
         return await _detach(backend)
-    return await _attach(backend, attach_endpoint(arguments, {**environ, **backend.settings.withheld}))
+    taken: dict[str, str] = {}
+    try:
+        endpoint = attach_endpoint(arguments, {**environ, **backend.settings.withheld}, taken)
+    finally:
+        backend.withhold(taken)
+    return await _attach(backend, endpoint)
 
 
 async def _restart(backend: Backend) -> str:
@@ -117,7 +122,8 @@ async def _attach(backend: Backend, endpoint: Endpoint) -> str:
         session = await backend.change(replace(backend.settings, endpoint=endpoint))
     except AuthenticationError as error:
         raise CommandError(
-            f"{error}\nA key is named by --key-file or --key-env, a certificate by --tls-client-cert. {_STAYS}"
+            f"{error}\nA key is named by --key-file FILE or --key-env VARIABLE, a certificate by --tls-client-cert FILE."
+            f" {_STAYS}"
         ) from None
     except DhKernelError as error:
         raise CommandError(f"{error}\n{_STAYS}") from None
@@ -128,15 +134,20 @@ async def _attach(backend: Backend, endpoint: Endpoint) -> str:
 _STAYS = "The server that was in use stays in use."
 
 
-def attach_endpoint(arguments: list[str], environ: Mapping[str, str]) -> Endpoint:
+def attach_endpoint(arguments: list[str], environ: Mapping[str, str], taken: dict[str, str] | None = None) -> Endpoint:
     """Where the words behind `attach` lead.
 
+    Args:
+        taken: gets the variables that a secret was taken from, with their values.
     Raises:
         CommandError: they lead nowhere; the text shows nothing that may be a key.
     """
     given = _given(_parsed(arguments))
     problems: list[str] = []
-    endpoint = endpoint_of(Values(given, problems, _spelled), Secrets(environ))
+    secrets = Secrets(environ)
+    endpoint = endpoint_of(Values(given, problems, _spelled), secrets)
+    if taken is not None:
+        taken.update(secrets.taken)
     if problems or endpoint is None:
         raise CommandError(f"%dh attach: {' '.join(problems) or _USAGE}")
     return endpoint
