@@ -29,6 +29,7 @@ from dh_kernel.errors import DhKernelError, SessionLostError
 from dh_kernel.history import History
 from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText, TableShown
 
+from . import losses
 from .asking import Asker
 from .backend import Backend
 from .commands import Command, command_of, run_command, without_secrets
@@ -70,6 +71,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._lanes: dict[str | None, Lane] = {}
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._died_idle: str | None = None
+        self._lost_server: str | None = None
         self._numbers = iter(range(1, 1 << 62))
 
     def connect_backend(self, backend: Backend) -> None:
@@ -259,6 +261,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             if self._died_idle is not None and not run.is_comm:
                 self._send(run, "stream", {"name": "stderr", "text": f"{self._died_idle}\n"})
                 self._died_idle = None
+            if self._lost_server is not None and not run.is_comm:
+                text = losses.afterwards(session.endpoint.address, self._lost_server, session.server)
+                self._send(run, "stream", {"name": "stderr", "text": f"{text}\n"})
+                self._lost_server = None
             session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
             return await self._publish_until_done(run)
         except DhKernelError as error:
@@ -281,10 +287,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         finally:
             self._runs.end(run)
             if self.backend.current is not former:
-                self._died_idle = None
+                self._died_idle = self._lost_server = None
                 if self._publisher is not None:
                     self._publisher.live.end_all("another server runs the cells", former)
-                self._end_runs(former, SessionLostError(f"Another cell has changed the server. {_GONE}"))
+                self._end_runs(former, SessionLostError(f"Another cell has changed the server. {losses.GONE}"))
 
     async def _wait_for_session(self, run: Run) -> Any:
         """The open session; None if the wait was interrupted."""
@@ -411,11 +417,21 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session."""
         if self._publisher is not None:
             self._publisher.live.end_all("the server or its session has ended", session)
-        if not self._end_runs(session, type(error)(f"{error}\n{_GONE}")):
-            self._died_idle = f"{error}\n{_GONE}"
+        text = f"{error}\n{self._what_is_left(session, error)}"
+        if not self._end_runs(session, type(error)(text)):
+            self._died_idle = text
         for question in self._questions.values():
             _settle(question, {})
         self._questions.clear()
+
+    def _what_is_left(self, session: Any, error: DhKernelError) -> str:
+        assert self.backend is not None
+        settings = self.backend.settings
+        attached, private = settings.endpoint is not None, settings.private_names
+        self._lost_server = None
+        if session is not None and losses.is_open(error, attached=attached, private=private):
+            self._lost_server = session.server
+        return losses.at_loss(error, attached=attached, private=private)
 
     def _answered(self, session: Any, event: Answered, size: int) -> None:
         question = self._questions.pop(event.request, None)
@@ -551,9 +567,6 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, Any]) -> None:
     if question is not None and not question.done():
         question.set_result(content)
-
-
-_GONE = "The next cell gets a fresh session; the variables of this one are gone."
 
 
 def _without_surrogates(code: str) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from typing import Any
 from .threads import ServiceThread
 from .wire import Inbox, Outbox, WireError, pack, unpack
 
+SERVER = uuid.uuid4().hex
+"""Tells this process from one that comes after it at the same address."""
 WINDOW_BYTES = 4 << 20
 PENDING_BYTES = 4 << 20
 _WAIT_S = 0.05  # how long a wait may last before Python gets a chance to deliver an interrupt
@@ -68,6 +71,7 @@ class Channel:
                     "kind": "hello",
                     "session": self.session_id,
                     "fresh": not self._resumed,
+                    "server": SERVER,
                     "seq": 0,
                     "ack": self._inbox.last_seq,
                 }

@@ -23,7 +23,14 @@ from pydeephaven import Session as DeephavenSession
 from pydeephaven.experimental.plugin_client import PluginClient
 from pydeephaven.ticket import ScopeTicket, ServerObject
 
-from dh_kernel.errors import ServerTooOldError, SessionError, SessionLostError
+from dh_kernel.errors import (
+    AuthenticationError,
+    ServerRestartedError,
+    ServerTooOldError,
+    SessionEndedError,
+    SessionError,
+    SessionLostError,
+)
 from dh_kernel.model import Endpoint, TablePreview
 from dh_kernel.runtime.engine import CHANNEL_TYPE
 from dh_kernel.runtime.wire import Inbox, Outbox, WireError, pack, unpack
@@ -92,6 +99,7 @@ class Session:
     ) -> None:
         self.endpoint, self.id = endpoint, uuid.uuid4().hex[:12]
         self.info: ServerInfo | None = None
+        self.server = ""  # names the server's process
         self._options, self._on_event, self._on_lost = options, on_event, on_lost
         self._lock = threading.Lock()
         self._outbox, self._inbox = Outbox(), Inbox()
@@ -175,10 +183,8 @@ class Session:
         if hello["fresh"] and self._client is not None:
             stream.req_stream.close()
             _close_quietly(client)
-            raise SessionLostError(
-                f"the server at {self.endpoint.address} no longer knows the session: it was restarted, or the connection was "
-                "broken for too long"
-            )
+            raise _unknown_there(self.endpoint, self.server, hello.get("server", ""))
+        self.server = hello.get("server", "")
         with self._lock:
             former_client, former_heads = self._client, self._heads
             self._client, self._stream = client, stream
@@ -249,7 +255,7 @@ class Session:
 
     def _refresh(self) -> None:
         """Keep the server's session from expiring. pydeephaven would by itself, with a thread that outlives a broken one."""
-        while not self._ended.wait(REFRESH_EVERY_S):
+        while not self._ended.wait(refresh_every_s(self._client)):
             client = self._client
             if client is not None:
                 with contextlib.suppress(DHError, grpc.RpcError, ValueError):
@@ -264,7 +270,7 @@ class Session:
             try:
                 self._connect()
                 return True
-            except SessionLostError as error:
+            except (SessionLostError, AuthenticationError) as error:
                 failure = error
                 break
             except SessionError as error:
@@ -309,6 +315,21 @@ class Session:
             heads.close()
         if client is not None:
             _close_quietly(client, tell=say_goodbye)
+
+
+def refresh_every_s(client: DeephavenSession | None) -> float:
+    """How often to ask: a server may let a session expire sooner than the usual five minutes (`http.session.durationMs`)."""
+    return min(REFRESH_EVERY_S, getattr(client, "_timeout_seconds", 3 * REFRESH_EVERY_S) / 3)
+
+
+def _unknown_there(endpoint: Endpoint, before: str, now: str) -> SessionLostError:
+    if before and now and before != now:
+        return ServerRestartedError(f"the server at {endpoint.address} was restarted")
+    if before and before == now:
+        return SessionEndedError(
+            f"the server at {endpoint.address} has ended the session: the connection was broken for too long"
+        )
+    return SessionLostError(f"the server at {endpoint.address} no longer knows the session")
 
 
 def _release(reference: Any) -> None:

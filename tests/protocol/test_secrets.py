@@ -189,7 +189,9 @@ def test_no_secret_shows_anywhere(scene: Scene, tmp_path: Path) -> None:
     console.session.run_script(_FORGET.format(ids=ids))
     console.close()
     scene.proxy.cut()
-    assert scene.kernel.finish(run).error["ename"] == "SessionLostError"
+    error = scene.kernel.finish(run).error
+    assert error["ename"] == "SessionEndedError"
+    assert "its global variables are still there" in error["evalue"]
     assert scene.run("1 + 1").reply["status"] == "ok"
     # Commands beside it.
     host = ("--host", scene.server.host, "--port", str(scene.server.port))

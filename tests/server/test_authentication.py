@@ -5,19 +5,23 @@ over Flight, and what is said when something is wrong. The certificates are made
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from certificates import Authority, Pair
-from harness import Vanilla, vanilla_server
-from sessions import Client
+from harness import Place, Vanilla, is_gone, started, vanilla_server, wait_until
+from sessions import Client, until
 
 from dh_kernel.errors import AuthenticationError, ConnectError, SessionError
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint, Tls
-from dh_kernel.session.session import Session, SessionOptions
+from dh_kernel.session.session import REFRESH_EVERY_S, Session, SessionOptions, refresh_every_s
 
 KEY, TOKEN = "wrong-key-Zx91", "header-Zx92"
+SHORT = "-Dhttp.session.durationMs=10000"  # the least that a server allows
 TABLE = "from deephaven import empty_table\nt_auth = empty_table(5).update(['X = i', 'Y = `a` + i'])\nprint('made')"
 
 
@@ -53,8 +57,8 @@ def identity(pair: Pair) -> list[str]:
 def secure(
     certificates: Certificates, vanilla_python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Vanilla, Endpoint]]:
-    """A server with TLS and a key."""
-    options = identity(certificates.server)
+    """A server with TLS and a key, where sessions expire soon. The last test ends it."""
+    options = [*identity(certificates.server), SHORT]
     with vanilla_server(vanilla_python, tmp_path_factory.mktemp("secure"), options) as server:
         tls = Tls(certificates.authority.cert.read_bytes())
         yield server, Endpoint("localhost", server.port, PSK_AUTH_TYPE, server.key, tls)
@@ -175,3 +179,60 @@ def test_plaintext_to_tls_and_tls_to_plaintext(secure: tuple[Vanilla, Endpoint],
     refused(replace(endpoint, tls=None), ConnectError, "speaks TLS, and the settings say plaintext", "DH_KERNEL_TLS=1")
     to_plaintext = Endpoint(vanilla.host, vanilla.port, PSK_AUTH_TYPE, vanilla.key, endpoint.tls)
     refused(to_plaintext, ConnectError, "speaks plaintext, and the settings say TLS", "dh+plain://")
+
+
+def test_a_session_that_expires_is_replaced_and_nothing_is_lost(
+    secure: tuple[Vanilla, Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server forgets the token while a cell runs; the kernel logs in again and goes on where it was."""
+    monkeypatch.setattr("dh_kernel.session.session.refresh_every_s", lambda client: 1000.0)
+    with opened(secure[1]) as client:
+        client.ok("kept_auth = 5")
+        first = client.session._client
+        run = client.send(
+            "import time\nnumber = 0\nwhile kept_auth == 5:\n    print(number)\n    number += 1\n    time.sleep(0.05)"
+        )
+        until(lambda: client.session._client is not first, "a session with a new token")
+        client.ok("kept_auth = 6", lane="side")
+        client.finish(run)
+        assert run.text().split() == [str(number) for number in range(len(run.text().split()))]
+        assert client.lost == []
+        [table] = client.ok(TABLE).tables
+        assert client.preview(table).data is not None
+        client.ok("del t_auth, kept_auth, number")
+
+
+def test_sessions_are_refreshed_before_they_expire(secure: tuple[Vanilla, Endpoint]) -> None:
+    """As often as the server's own setting makes it necessary."""
+    with opened(secure[1]) as client:
+        assert refresh_every_s(client.session._client) == pytest.approx(10 / 3)
+    assert refresh_every_s(None) == REFRESH_EVERY_S
+
+
+def test_a_server_that_is_restarted_gets_a_new_session_and_the_user_is_told(
+    secure: tuple[Vanilla, Endpoint], certificates: Certificates, place: Place, vanilla_python: str, tmp_path: Path
+) -> None:
+    """The kernel stays; the cell after says that the variables are gone. With TLS, at the same port."""
+    server, _ = secure
+    place.install(
+        "secure",
+        DH_KERNEL_SERVER=f"dh+tls://localhost:{server.port}",
+        DH_KERNEL_KEY_FILE=str(server.key_file),
+        DH_KERNEL_TLS_CA_CERT=str(certificates.authority.cert),
+    )
+    with started(place, "secure") as kernel:
+        kernel.ok("before_auth = 1", 120.0)
+        assert kernel.ok(TABLE + "\n").bundles[0]["text/plain"].count("a4") == 1
+        run = kernel.send("import time\nprint('begun', flush=True)\ntime.sleep(300)")
+        kernel.wait(lambda: "begun" in run.text(), "the cell's start")
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: is_gone(server.pid), "the server's end")
+        options = identity(certificates.server)
+        (folder := tmp_path / "again").mkdir()
+        with vanilla_server(vanilla_python, folder, options, port=server.port, key=server.key):
+            error = kernel.finish(run, 90.0).error
+            assert error["ename"] == "ServerRestartedError"
+            assert "was restarted" in error["evalue"]
+            assert "the variables of this one are gone" in error["evalue"]
+            assert kernel.run("before_auth", 60.0).error["ename"] == "NameError"
+            assert kernel.ok(TABLE + "\n").bundles[0]["text/plain"].count("a4") == 1
