@@ -2,8 +2,8 @@
 
 Job: read the command line, the environment and Jupyter's configuration files, check every value, and hand out one frozen
 `Settings`. Precedence: command line > kernelspec > environment > configuration file > default. A kernelspec that `install`
-wrote says which variables are its own. What is only for a launched server (a heap) and was said further away than the server
-that is attached to does not count; said at the same place or nearer, it contradicts that server, and is an error.
+wrote says which variables are its own. What is only for a launched server (a heap) contradicts a server to attach to, and is
+an error, where both are said at one place, or it is on the command line; else it does not count.
 Neighbours: `attaching` for the server that runs already, `errors` for the one error; traitlets for types and help texts.
 `__main__` reads the settings before it imports ipykernel, so that the server starts first: this module must stay cheap to
 import. Refuses to know: IPython, ipykernel, jupyter_client, processes and the network. A key is read here and leaves only
@@ -393,7 +393,7 @@ class _Checker:
     """Turns what was given into `Settings`; each complaint is one entry in `problems`, and leaves the default in place."""
 
     def __init__(self, given: Mapping[str, Given], secrets: Secrets, problems: list[str]) -> None:
-        self._secrets = secrets
+        self._secrets, self._problems = secrets, problems
         self._secrets.variable(KEY_VARIABLE)  # withheld also where it is not used
         spelled = {**VARIABLES, "key": KEY_VARIABLE}
         self._values = Values(given, problems, spelled.__getitem__, _converted)
@@ -435,17 +435,17 @@ class _Checker:
         if server is not None and endpoint is not None:
             for name in _ONLY_LAUNCHED:
                 given = self._values.given(name)
-                if given is not None:
-                    text = (
+                # A kernelspec may have a heap for when no server is named around it.
+                if given is not None and given.level in (server.level, Level.COMMAND_LINE):
+                    self._problems.append(
                         f"{given.source} is for a server that the kernel launches, and {server.source} attaches to one that"
                         " runs already: leave one of them out."
                     )
-                    self._values.contradiction(server, given, text)
         if server is None:
             for name in _ONLY_ATTACHED:
                 given = self._values.given(name)
                 if given is not None and given.level >= Level.KERNELSPEC:  # further away it is a habit, for when there is one
-                    self._values.problems.append(
+                    self._problems.append(
                         f"{given.source} is for a server that runs already: name that too, in {VARIABLES['server']}."
                     )
 

@@ -126,7 +126,8 @@ def test_what_was_said_nearer_wins_and_at_one_place_it_is_an_error(tmp_path: Pat
     assert endpoint(SERVER="h:1", HEAP="4g", OF_KERNELSPEC="SERVER").address == "h:1"
     assert "DH_KERNEL_HEAP" in error_of(SERVER="h:1", HEAP="4g", OF_KERNELSPEC="SERVER HEAP")
     assert "--KernelSettings.heap is for" in error_of("--KernelSettings.heap=4g", SERVER="h:1")  # nearer than the server
-    assert "DH_KERNEL_HEAP is for" in error_of(SERVER="h:1", HEAP="4g", OF_KERNELSPEC="HEAP")
+    assert endpoint(SERVER="h:1", HEAP="4g", OF_KERNELSPEC="HEAP").address == "h:1"  # as for every kernelspec without a server
+    assert "dh+plain" in error_of(SERVER="dh+plain://h:1", TLS="1", OF_KERNELSPEC="TLS")  # never less than was asked for
     assert endpoint("--KernelSettings.server=dh+plain://h:1", TLS="1").tls is None
     assert endpoint("--KernelSettings.server=h:1", TLS="1").tls == Tls()  # nothing contradicts that
     assert endpoint("--KernelSettings.auth_type=anonymous", SERVER="h:1", KEY=KEY).auth_token == ""
