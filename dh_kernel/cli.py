@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import NoReturn
 
 from dh_kernel import __version__
@@ -66,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dh-kernel {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_install(commands)
+    _add_list(commands)
+    _add_uninstall(commands)
     _add_doctor(commands)
     commands.add_parser("run", help="run scripts and notebooks, and end with an exit code that tells how it went")
     commands.add_parser("serve", help="run a script and keep its server alive for dashboards")
@@ -94,6 +97,55 @@ def _add_install(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="one more environment variable; can be repeated"
     )
+
+
+def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "list",
+        help="the kernelspecs of this kernel, where they lead, and what is wrong with them",
+        description="The kernelspecs of this kernel that Jupyter finds. The exit code is 1 where one would not work.",
+    )
+    parser.set_defaults(command=_list)
+    parser.add_argument("--json", action="store_true", help="the same for programs")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from dh_kernel.kernelspecs import Spec, find
+
+    specs = [spec for spec in find() if isinstance(spec, Spec)]
+    if arguments.json:
+        import json
+
+        kernels = [{**asdict(spec), "settings": dict(spec.settings)} for spec in specs]
+        print(json.dumps({"version": __version__, "kernels": kernels}, indent=2))
+    for spec in [] if arguments.json else specs:
+        leads = f"attaches to {spec.server}" if spec.server else "launches a server"
+        print(f"{spec.name}  ({spec.display_name})  {leads}\n    {spec.path}\n    {spec.python}")
+        for name, value in spec.settings.items():
+            print(f"    {name} = {value}")
+        for problem in spec.problems:
+            print(f"    PROBLEM: {problem}")
+    if not specs and not arguments.json:
+        print("Jupyter finds no kernelspec of this kernel: install one with the command install.")
+    if any(spec.problems for spec in specs):
+        sys.exit(EXIT_ERROR)
+
+
+def _add_uninstall(commands: argparse._SubParsersAction[_Parser]) -> None:
+    for name, about in (("uninstall", "remove kernelspecs of this kernel, and no others"), ("remove", "the same")):
+        parser = commands.add_parser(name, help=about, description="Remove kernelspecs of this kernel, as `list` shows them.")
+        parser.set_defaults(command=_uninstall)
+        parser.add_argument("names", nargs="+", metavar="NAME", help="the name for --kernel")
+
+
+def _uninstall(arguments: argparse.Namespace) -> None:
+    from dh_kernel.kernelspecs import uninstall
+
+    for name in arguments.names:
+        path, other = uninstall(name)
+        print(f"Removed {path}")
+        if other is not None:
+            print(f"Jupyter now finds another kernelspec {name!r}, in {other}")
 
 
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:

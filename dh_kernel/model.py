@@ -44,6 +44,11 @@ class Endpoint:
         """`host:port`, safe to show."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """The same, and how it is spoken to where that is not plaintext: `dh+tls://host:port`."""
+        return self.address if self.tls is None else f"dh+tls://{self.address}"
+
 
 @dataclass(frozen=True)
 class Column:
