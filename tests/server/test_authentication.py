@@ -5,6 +5,7 @@ over Flight, and what is said when something is wrong. The certificates are made
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -179,6 +180,22 @@ def test_plaintext_to_tls_and_tls_to_plaintext(secure: tuple[Vanilla, Endpoint],
     refused(replace(endpoint, tls=None), ConnectError, "speaks TLS, and the settings say plaintext", "DH_KERNEL_TLS=1")
     to_plaintext = Endpoint(vanilla.host, vanilla.port, PSK_AUTH_TYPE, vanilla.key, endpoint.tls)
     refused(to_plaintext, ConnectError, "speaks plaintext, and the settings say TLS", "dh+plain://")
+
+
+def test_a_run_with_tls(secure: tuple[Vanilla, Endpoint], certificates: Certificates, place: Place) -> None:
+    """The command line says it all; no variable is needed."""
+    server, _ = secure
+    words = ["run", "--json", "--host", "localhost", "--port", str(server.port), "--auth-token-file", str(server.key_file)]
+    trusted = ["--tls-ca-cert", str(certificates.authority.cert)]
+    done = place.run("dh-kernel", *words, *trusted, "-c", TABLE)
+    assert done.returncode == 0, done.stderr
+    whole = json.loads(done.stdout)
+    assert whole["stdout"] == "made\n"
+    assert [row["X"] for row in whole["tables"][0]["rows"]] == [0, 1, 2, 3, 4]
+    done = place.run("dh-kernel", *words, "--tls", "-c", TABLE)
+    assert done.returncode == 2
+    assert "DH_KERNEL_TLS_CA_CERT" in done.stdout
+    assert server.key not in done.stdout + done.stderr
 
 
 def test_a_session_that_expires_is_replaced_and_nothing_is_lost(
