@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, SettingsError
 from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe
-from dh_kernel.settings import Settings
+from dh_kernel.settings import Settings, withhold
 
 from .launching import launch
 from .training import Training
@@ -140,8 +139,7 @@ class Backend:
     def withhold(self, taken: Mapping[str, str]) -> None:
         """Keep variables that held a secret from all that is started from now on."""
         self.settings = replace(self.settings, withheld={**self.settings.withheld, **taken})
-        for name in taken:
-            os.environ.pop(name, None)
+        withhold(self.settings)
 
     def note_log(self, text: str) -> None:
         """Keep what the server's process wrote, to tell it should the process end."""

@@ -306,6 +306,12 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
     return given
 
 
+def withhold(settings: Settings) -> None:
+    """Keep the variables that held a secret from all that this process starts."""
+    for name in settings.withheld:
+        os.environ.pop(name, None)
+
+
 def as_arguments(settings: Mapping[str, Sequence[str]]) -> list[str]:
     """Settings as a kernel's command line has them. Nothing in them may be a secret: everybody can read that."""
     return [f"{_OPTION}{name}={text}" for name, texts in settings.items() for text in texts]

@@ -200,7 +200,7 @@ class Session:
 
     def _open_stream(self, client: DeephavenSession) -> PluginClient:
         variable = f"_dh_kernel_{self.id}"
-        options = {**asdict(self._options), "address": self.endpoint.address}
+        options = {**asdict(self._options), "address": self.endpoint.url}
         try:
             client.run_script(opening_script(variable, self.id, options))
         except DHError as error:
