@@ -48,7 +48,7 @@ class Asker:
             while socket.poll(0):
                 socket.recv_multipart(zmq.NOBLOCK)  # a reply that came too late for its question
             if run.over:  # a thread of a cell that has ended, where front ends take no questions any more
-                run.session.send("input_reply", cell=run.id, value="", eof=True)
+                run.session.send("input_reply", cell=event.cell, value="", eof=True)
                 return
             content = {"prompt": event.prompt, "password": event.password}
             session.send(socket, "input_request", content, parent=run.parent, ident=run.ident)
@@ -57,10 +57,10 @@ class Asker:
                     reply = _receive(session, socket)
                     if reply is not None:
                         value = reply["content"].get("value", "")
-                        run.session.send("input_reply", cell=run.id, value=value, eof=value == END_OF_FILE)
+                        run.session.send("input_reply", cell=event.cell, value=value, eof=value == END_OF_FILE)
                         return
                 await asyncio.sleep(_LOOK_EVERY_S)
-            run.session.send("input_reply", cell=run.id, value="", eof=True)
+            run.session.send("input_reply", cell=event.cell, value="", eof=True)
 
 
 def _receive(session: Any, socket: Any) -> dict[str, Any] | None:

@@ -18,6 +18,8 @@ try next; it never holds a secret.
             SessionLostError        a connection that worked is gone
                 SessionEndedError       the server goes on, and has ended the session
                 ServerRestartedError    another server process answers at the address
+                SessionDetachedError    the server may still go on with what runs there
+                SessionTakenError       another kernel has the session now
 """
 
 from __future__ import annotations
@@ -77,3 +79,11 @@ class SessionEndedError(SessionLostError):
 
 class ServerRestartedError(SessionLostError):
     """The server at the address is another one than before."""
+
+
+class SessionDetachedError(SessionLostError):
+    """The server cannot be reached; what runs there goes on, and can be picked up when it can."""
+
+
+class SessionTakenError(SessionLostError):
+    """Another kernel has taken the session over."""

@@ -36,6 +36,7 @@ CONFIG_NAME = "jupyter_dh_kernel_config"
 KERNELSPEC_VARIABLE = "DH_KERNEL_OF_KERNELSPEC"
 """The variables, without their prefix, that a kernelspec has set: so they can be told from the user's own."""
 PREFIX = "DH_KERNEL_"
+JUPYTERS_NAME = "JPY_SESSION_NAME"  # Jupyter Server tells its kernels by it which notebook, or console, they are for
 _OPTION = "--KernelSettings."
 
 
@@ -120,6 +121,20 @@ class KernelSettings(Configurable):
         False,
         help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones.",
     ).tag(config=True)
+    session_name = Unicode(
+        "",
+        help="On an attached server: what a later kernel finds this one's session by, should it end without a word."
+        " Default: what Jupyter calls it, such as the notebook's path.",
+    ).tag(config=True)
+    reconnect_time_s = Float(
+        75.0,
+        help="Seconds that the kernel tries to resume a broken connection to an attached server, and the server waits for it.",
+    ).tag(config=True)
+    detached_time_s = Float(
+        3600.0,
+        help="Seconds that an attached server goes on with a cell, and keeps its output, when the kernel is gone without a"
+        " word, or cannot be reached for longer than that; 0: the cell is interrupted.",
+    ).tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
 
@@ -153,6 +168,9 @@ VARIABLES: Mapping[str, str] = {
     "browser_url": "DH_KERNEL_BROWSER_URL",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
     "private_names": "DH_KERNEL_PRIVATE_NAMES",
+    "session_name": "DH_KERNEL_SESSION_NAME",
+    "reconnect_time_s": "DH_KERNEL_RECONNECT_TIME",
+    "detached_time_s": "DH_KERNEL_DETACHED_TIME",
     "debug": "DH_KERNEL_DEBUG",
 }
 """The environment variable of each trait of `KernelSettings`."""
@@ -215,6 +233,9 @@ class Settings:
     browser_url: str = ""
     interrupt_grace_s: float = 1.0
     private_names: bool = False
+    session_name: str = ""
+    reconnect_time_s: float = 75.0
+    detached_time_s: float = 3600.0
     debug: bool = False
     warnings: tuple[str, ...] = ()
     withheld: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -244,7 +265,7 @@ def load_settings(
     given = _from_files(jupyter_config_dirs() if config_dirs is None else config_dirs, problems)
     given.update(_from_environment(environ, problems))
     given.update(_from_command_line(argv, problems))
-    settings = _Checker(given, secrets or Secrets(environ), problems).settings()
+    settings = _Checker(given, environ, secrets or Secrets(environ), problems).settings()
     return settings, SettingsError("\n".join(problems)) if problems else None
 
 
@@ -398,8 +419,8 @@ def _converted(name: str, value: Any) -> Any:
 class _Checker:
     """Turns what was given into `Settings`; each complaint is one entry in `problems`, and leaves the default in place."""
 
-    def __init__(self, given: Mapping[str, Given], secrets: Secrets, problems: list[str]) -> None:
-        self._secrets, self._problems = secrets, problems
+    def __init__(self, given: Mapping[str, Given], environ: Mapping[str, str], secrets: Secrets, problems: list[str]) -> None:
+        self._environ, self._secrets, self._problems = environ, secrets, problems
         self._secrets.variable(KEY_VARIABLE)  # withheld also where it is not used
         spelled = {**VARIABLES, "key": KEY_VARIABLE}
         self._values = Values(given, problems, spelled.__getitem__, _converted)
@@ -431,6 +452,9 @@ class _Checker:
             browser_url=self._checked("browser_url", origin, default.browser_url),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
             private_names=self._checked("private_names", bool, default.private_names),
+            session_name=self._checked("session_name", str, self._environ.get(JUPYTERS_NAME, "").strip()),
+            reconnect_time_s=self._checked("reconnect_time_s", _number(1, 86_400), default.reconnect_time_s),
+            detached_time_s=self._checked("detached_time_s", _number(0, 7 * 86_400), default.detached_time_s),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._secrets.warnings),
             withheld=dict(self._secrets.taken),

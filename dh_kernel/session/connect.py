@@ -16,14 +16,18 @@ from dh_kernel.model import Endpoint
 
 from .greeting import greet, roots
 
-# No limit on a message: a table's reference and a long line must pass. Keep-alive: a stream that is cut silently is noticed.
-CLIENT_OPTIONS: list[tuple[str, int | str]] = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+# A connection that is cut silently is noticed within 20 seconds, so that there is time to make another. That one is tried at
+# once: else gRPC lets all channels to one address share a connection, and the pause after its failures.
+KEEP_ALIVE: list[tuple[str, int | str]] = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
+# No limit on a message: a table's reference and a long line must pass.
+CLIENT_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), *KEEP_ALIVE]
 
 
 def connect(endpoint: Endpoint) -> DeephavenSession:

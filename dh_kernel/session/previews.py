@@ -15,7 +15,8 @@ from pydeephaven import Session as DeephavenSession
 from dh_kernel.model import Endpoint
 
 from .connect import flight_client
-from .sent import SentTable
+
+_UNREACHED = (flight.FlightUnavailableError, flight.FlightCancelledError)
 
 
 class HeadReader:
@@ -32,8 +33,6 @@ class HeadReader:
 
         Source: DoGet of an export ticket, Deephaven's Flight service; field metadata `deephaven:type`.
         """
-        if isinstance(reference, SentTable):
-            return reference.read()
         options = flight.FlightCallOptions(headers=self._session.grpc_metadata, timeout=60.0)
         return self._flight().do_get(flight.Ticket(reference.ticket.bytes), options).read_all()
 
@@ -48,3 +47,8 @@ class HeadReader:
             if self._client is None:
                 self._client = flight_client(self._endpoint)
             return self._client
+
+
+def is_connection_error(error: Exception) -> bool:
+    """Whether the server was not reached, or not to the end: not what it answered."""
+    return isinstance(error, _UNREACHED)

@@ -83,6 +83,7 @@ def test_settings_become_arguments_of_the_kernel() -> None:
         "rows": ["3"],
         "private_names": ["1"],
         "show_tables": ["0"],
+        "detached_time_s": ["0"],
     }
     assert order("--port", "81", "a.py", serves=True).settings["port"] == ["81"]
 

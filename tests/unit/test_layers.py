@@ -47,8 +47,10 @@ ALLOWED = {
     "debugging": set(LEAVES),
     "debug_channel": {"debugging"},
     "commands": {"backend", "attaching", "credentials", "runtime", *LEAVES},
+    "reattaching": {"backend", "runs", "session", *LEAVES},
     "kernel": {
         "commands",
+        "reattaching",
         "debug_channel",
         "flow",
         "losses",
