@@ -17,19 +17,12 @@ from typing import NoReturn
 
 from dh_kernel import __version__
 from dh_kernel.attach_options import DEFAULT_PORT, PATHS, absolute, add_attach_options, attach_settings
+from dh_kernel.declarations import FIELDS, Declaration
 from dh_kernel.errors import DhKernelError, SettingsError
 from dh_kernel.settings import VARIABLES, as_arguments
 
 EXIT_ERROR = 1
 EXIT_USAGE = 64
-
-# Options of `install` that are a setting each; the help texts are short forms of those in KernelSettings.
-_SETTINGS = {
-    "heap": ("SIZE", "Java heap of a launched server: 4g, 512m"),
-    "java_home": ("DIRECTORY", "JDK for a launched server"),
-    "python": ("PROGRAM", "Python for a launched server, with deephaven-server installed"),
-    "jvm_args": ("ARGUMENTS", "more options for Java, as one word: --jvm-args='-Xss2m -Dname=value'"),
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,11 +85,17 @@ def _add_install(commands: argparse._SubParsersAction[_Parser]) -> None:
         parser.add_argument_group("a server that runs already", "Without these the kernel launches one."),
         f"its port (default: {DEFAULT_PORT}); without --host the port of a launched server",
     )
-    for setting, (metavar, text) in _SETTINGS.items():
-        parser.add_argument("--" + setting.replace("_", "-"), metavar=metavar, help=text)
+    group = parser.add_argument_group("settings of the kernel", "docs/settings.md has them all; yes or no is 1 or 0.")
+    for setting in _settings_of_install():
+        group.add_argument(setting.option, dest=setting.name, metavar="VALUE", help=setting.help.replace("%", "%%"))
     parser.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="one more environment variable; can be repeated"
     )
+
+
+def _settings_of_install() -> list[Declaration]:
+    """Those that have an option of their own there, beside those of an attached server."""
+    return [declared for declared in FIELDS.values() if declared.name != "port"]
 
 
 def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -210,10 +209,10 @@ def _environment(arguments: argparse.Namespace) -> dict[str, str]:
     settings = absolute(attach_settings(arguments))
     if arguments.port is not None and "server" not in settings:
         settings["port"] = [str(arguments.port)]
-    for setting in _SETTINGS:
-        value = getattr(arguments, setting)
+    for name in (setting.name for setting in _settings_of_install()):
+        value = getattr(arguments, name)
         if value is not None:
-            is_path = setting == "java_home" or (setting == "python" and os.path.dirname(value))  # `python3.12` is for PATH
-            settings[setting] = [os.path.abspath(os.path.expanduser(value)) if is_path else value]
+            is_path = name == "java_home" or (name == "python" and os.path.dirname(value))  # `python3.12` is for PATH
+            settings[name] = [os.path.abspath(os.path.expanduser(value)) if is_path else value]
     environment.update({VARIABLES[setting]: " ".join(texts) for setting, texts in settings.items()})
     return environment
