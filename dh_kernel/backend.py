@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -138,6 +139,12 @@ class Backend:
     def change_setting(self, name: str, value: object) -> None:
         """A cell has changed how tables show: remembered for the next session."""
         self.settings = replace(self.settings, **{name: value})  # type: ignore[arg-type]
+
+    def withhold(self, taken: Mapping[str, str]) -> None:
+        """Keep variables that held a secret from all that is started from now on."""
+        self.settings = replace(self.settings, withheld={**self.settings.withheld, **taken})
+        for name in taken:
+            os.environ.pop(name, None)
 
     def note_log(self, text: str) -> None:
         """Keep what the server's process wrote, to tell it should the process end."""

@@ -18,6 +18,8 @@ try next; it never holds a secret.
             SessionLostError        a connection that worked is gone
                 SessionDetachedError    the server may still go on with what runs there
                 SessionTakenError       another kernel has the session now
+                SessionEndedError       the server goes on, and has ended the session
+                ServerRestartedError    another server process answers at the address
 """
 
 from __future__ import annotations
@@ -77,3 +79,11 @@ class SessionDetachedError(SessionLostError):
 
 class SessionTakenError(SessionLostError):
     """Another kernel has taken the session over."""
+
+
+class SessionEndedError(SessionLostError):
+    """The server is the same, and no longer knows the session."""
+
+
+class ServerRestartedError(SessionLostError):
+    """The server at the address is another one than before."""

@@ -30,6 +30,7 @@ from dh_kernel.errors import DhKernelError, SessionDetachedError, SessionLostErr
 from dh_kernel.history import History
 from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText
 
+from . import losses
 from .asking import Asker
 from .backend import Backend
 from .commands import Command, command_of, run_command, without_secrets
@@ -76,6 +77,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._died_session: Any = None
         self._told_of: Any = None
         self._reattacher: Reattacher | None = None
+        self._lost_server: str | None = None
         self._numbers = iter(range(1, 1 << 62))
         self._tag = uuid.uuid4().hex[:8]  # a session may hold cells of another kernel, which it has taken over
 
@@ -276,9 +278,11 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     def _tell(self, run: Run) -> None:
         """What has become of the former session, or of another one of this name."""
         if self._died_session is not None and self._died_session is run.session:
-            self._died_idle = None  # it is there again
+            self._died_idle = self._lost_server = None  # it is there again
         notes = [self._died_idle]
-        self._died_idle = self._died_session = None
+        if self._lost_server is not None:
+            notes.append(losses.afterwards(run.session.endpoint.address, self._lost_server, run.session.server))
+        self._died_idle = self._died_session = self._lost_server = None
         if not run.silent and self._told_of is not run.session:
             self._told_of = run.session
             notes.append(left_behind(run.session.left_behind))
@@ -323,10 +327,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """What runs, and what is live, in a session that is not in use any more."""
         assert self.backend is not None
         if self.backend.current is not former:
-            self._died_idle = None
+            self._died_idle = self._lost_server = None
             if self._publisher is not None:
                 self._publisher.live.end_all("another server runs the cells", former)
-            self._end_runs(former, SessionLostError(f"Another cell has changed the server. {_GONE}"))
+            self._end_runs(former, SessionLostError(f"Another cell has changed the server. {losses.GONE}"))
 
     async def _wait_for_session(self, run: Run) -> Any:
         """The open session; None if the wait was interrupted."""
@@ -459,14 +463,24 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """
         if self._publisher is not None:
             self._publisher.live.end_all("the server or its session has ended", session)
-        goes_on = _GOES_ON if isinstance(error, SessionDetachedError) else _GONE
-        hit = self._end_runs(session, type(error)(f"{error}\n{goes_on}"))
+        text = f"{error}\n{self._what_is_left(session, error)}"
+        goes_on = f"{error}\n{losses.GOES_ON}" if isinstance(error, SessionDetachedError) else text
+        hit = self._end_runs(session, type(error)(goes_on))
         if not hit:
-            self._died_idle, self._died_session = f"{error}\n{_GONE}", session
+            self._died_idle, self._died_session = text, session
         for question in self._questions.values():
             _settle(question, {})
         self._questions.clear()
         return hit
+
+    def _what_is_left(self, session: Any, error: DhKernelError) -> str:
+        assert self.backend is not None
+        settings = self.backend.settings
+        attached, private = settings.endpoint is not None, settings.private_names
+        self._lost_server = None
+        if session is not None and losses.is_open(error, attached=attached, private=private):
+            self._lost_server = session.server
+        return losses.at_loss(error, attached=attached, private=private)
 
     def _answered(self, session: Any, event: Answered, size: int) -> None:
         question = self._questions.pop(event.request, None)
@@ -608,13 +622,6 @@ def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, 
 
 def _consumed_at_once(session: Any, size: int) -> None:
     session.consumed(size, at_once=True)
-
-
-_GOES_ON = (
-    "The server goes on with the cell where it can. `%dh reattach` picks it up, with what it has put out meanwhile; other "
-    "cells get a fresh session."
-)
-_GONE = "The next cell gets a fresh session; the variables of this one are gone."
 
 
 def _without_surrogates(code: str) -> str:

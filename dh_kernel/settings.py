@@ -1,11 +1,13 @@
 """What the user may set, where each value came from, and what is wrong with it.
 
 Job: read the command line, the environment and Jupyter's configuration files, check every value, and hand out one frozen
-`Settings`. Precedence: command line > environment > configuration file > default.
-Neighbours: `model` for the endpoint, `errors` for the one error; traitlets for types and help texts. `__main__` reads the
-settings before it imports ipykernel, so that the server starts first: this module must stay cheap to import.
-Refuses to know: IPython, ipykernel, jupyter_client, processes and the network. A key is read here and leaves only inside
-`Settings.endpoint`; no error, repr or warning made here holds one.
+`Settings`. Precedence: command line > kernelspec > environment > configuration file > default. A kernelspec that `install`
+wrote says which variables are its own. What is only for a launched server (a heap) contradicts a server to attach to, and is
+an error, where both are said at one place, or it is on the command line; else it does not count.
+Neighbours: `attaching` for the server that runs already, `errors` for the one error; traitlets for types and help texts.
+`__main__` reads the settings before it imports ipykernel, so that the server starts first: this module must stay cheap to
+import. Refuses to know: IPython, ipykernel, jupyter_client, processes and the network. A key is read here and leaves only
+inside `Settings.endpoint`; no error, repr or warning made here holds one.
 """
 
 from __future__ import annotations
@@ -15,33 +17,36 @@ import os
 import re
 import shlex
 import shutil
-import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from traitlets import Bool, Float, Int, List, TraitError, Unicode
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import ConfigFileNotFound, JSONFileConfigLoader, LazyConfigValue, PyFileConfigLoader
 
+from dh_kernel.attaching import KEY_VARIABLE, Given, Level, Values, endpoint_of
+from dh_kernel.credentials import Secrets
 from dh_kernel.errors import SettingsError
-from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
+from dh_kernel.model import Endpoint
 
 CONFIG_NAME = "jupyter_dh_kernel_config"
-KEY_VARIABLE = "DH_KERNEL_KEY"
 JUPYTERS_NAME = "JPY_SESSION_NAME"  # Jupyter Server tells its kernels by it which notebook, or console, they are for
-_PREFIX = "DH_KERNEL_"
-
-T = TypeVar("T")
+KERNELSPEC_VARIABLE = "DH_KERNEL_OF_KERNELSPEC"
+"""The variables, without their prefix, that a kernelspec has set: so they can be told from the user's own."""
+PREFIX = "DH_KERNEL_"
+_OPTION = "--KernelSettings."
 
 
 class KernelSettings(Configurable):
     """The options as traitlets knows them: raw values with their help texts. `Settings` has the checked ones."""
 
     server = Unicode(
-        "", help="Attach to the Deephaven server at this 'host:port'; empty: launch one for this kernel alone."
+        "",
+        help="Attach to the Deephaven server at this 'host:port', 'dh+plain://host:port' or 'dh+tls://host:port'; empty:"
+        " launch one for this kernel alone.",
     ).tag(config=True)
     auth_type = Unicode(
         "",
@@ -50,9 +55,35 @@ class KernelSettings(Configurable):
     ).tag(config=True)
     key_file = Unicode(
         "",
-        help="File that holds the key of an attached server ('user:password' for basic), readable by its owner only."
+        help="File that holds the key of an attached server ('user:password' for basic), readable by its owner only; or"
+        " 'env:VARIABLE', or 'keyring:SERVICE/USER'."
         " The key itself can be given in the environment variable DH_KERNEL_KEY, which wins over a file named in the"
         " environment or in a configuration file.",
+    ).tag(config=True)
+    tls = Bool(False, help="Speak TLS with an attached server. A URL dh+tls:// and the three files below say so too.").tag(
+        config=True
+    )
+    tls_ca_cert = Unicode(
+        "",
+        help="PEM file with the certificate authorities that an attached server's certificate may come from. Default: those"
+        " that this machine trusts.",
+    ).tag(config=True)
+    tls_client_cert = Unicode("", help="PEM file with the certificate by which the kernel shows who it is: mutual TLS.").tag(
+        config=True
+    )
+    tls_client_key = Unicode(
+        "",
+        help="PEM file with that certificate's private key, without a passphrase, readable by its owner only; or"
+        " 'env:VARIABLE', or 'keyring:SERVICE/USER'.",
+    ).tag(config=True)
+    headers = List(
+        Unicode(),
+        help="More headers for an attached server, or for a proxy before it: 'NAME=file:PATH', 'NAME=env:VARIABLE',"
+        " 'NAME=keyring:SERVICE/USER', or 'NAME=text:VALUE' where it is no secret.",
+    ).tag(config=True)
+    channel_options = List(
+        Unicode(),
+        help="gRPC's options for the channel to an attached server: 'grpc.ssl_target_name_override=dh.example.org'.",
     ).tag(config=True)
     python = Unicode(
         "", help="Python interpreter for a launched server; its environment needs deephaven-server. Default: the kernel's."
@@ -111,6 +142,12 @@ VARIABLES: Mapping[str, str] = {
     "server": "DH_KERNEL_SERVER",
     "auth_type": "DH_KERNEL_AUTH_TYPE",
     "key_file": "DH_KERNEL_KEY_FILE",
+    "tls": "DH_KERNEL_TLS",
+    "tls_ca_cert": "DH_KERNEL_TLS_CA_CERT",
+    "tls_client_cert": "DH_KERNEL_TLS_CLIENT_CERT",
+    "tls_client_key": "DH_KERNEL_TLS_CLIENT_KEY",
+    "headers": "DH_KERNEL_HEADERS",
+    "channel_options": "DH_KERNEL_CHANNEL_OPTIONS",
     "python": "DH_KERNEL_PYTHON",
     "java_home": "DH_KERNEL_JAVA_HOME",
     "heap": "DH_KERNEL_HEAP",
@@ -151,6 +188,18 @@ TABLE_SETTINGS = (
 )
 """What a cell may change by `%dh set`."""
 
+_ONLY_LAUNCHED = ("python", "java_home", "heap", "jvm_args", "port")
+_ONLY_ATTACHED = (
+    "auth_type",
+    "key_file",
+    "tls",
+    "tls_ca_cert",
+    "tls_client_cert",
+    "tls_client_key",
+    "headers",
+    "channel_options",
+)
+
 # Variables of scripts/ in this checkout: a kernel that a test or `scripts/quickstart` starts inherits them.
 _VARIABLES_OF_SCRIPTS = frozenset({"DH_KERNEL_VENV", "DH_KERNEL_VANILLA_PYTHON"})
 
@@ -159,7 +208,8 @@ _VARIABLES_OF_SCRIPTS = frozenset({"DH_KERNEL_VENV", "DH_KERNEL_VANILLA_PYTHON"}
 class Settings:
     """The checked values. `endpoint` None: launch a server; the fields down to `port` are only for a launched one.
 
-    `warnings` are for the user's eyes, once; the values can be used all the same.
+    `warnings` are for the user's eyes, once; the values can be used all the same. `withheld`: the variables that a secret was
+    taken from, with their values; nothing that this process starts shall inherit them.
     """
 
     endpoint: Endpoint | None = None
@@ -188,6 +238,7 @@ class Settings:
     detached_time_s: float = 3600.0
     debug: bool = False
     warnings: tuple[str, ...] = ()
+    withheld: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def for_tables(self) -> dict[str, Any]:
         """How tables show, for the server's end of a session: its `Preferences`, which have the same names."""
@@ -195,13 +246,17 @@ class Settings:
 
 
 def load_settings(
-    argv: Sequence[str], environ: Mapping[str, str], config_dirs: Sequence[str] | None = None
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    config_dirs: Sequence[str] | None = None,
+    secrets: Secrets | None = None,
 ) -> tuple[Settings, SettingsError | None]:
     """Read and check all settings. Never raises: a kernel with bad settings lives, and shows the error in its first cell.
 
     Args:
         argv: the command line without the program; what does not start with `--KernelSettings.` is not looked at.
         config_dirs: where `jupyter_dh_kernel_config.py` and `.json` may be, most important first; None: Jupyter's config path.
+        secrets: who reads keys and certificates; None: from files, `environ` and the keyring.
     Returns:
         Settings with every good value, and one error that tells all that is wrong, a line each. Where there is an error, no
         server may be launched or attached: the value that was wrong may be the one that names the server.
@@ -210,7 +265,7 @@ def load_settings(
     given = _from_files(jupyter_config_dirs() if config_dirs is None else config_dirs, problems)
     given.update(_from_environment(environ, problems))
     given.update(_from_command_line(argv, problems))
-    settings = _Checker(given, environ, problems).settings()
+    settings = _Checker(given, secrets or Secrets(environ), problems).settings(environ.get(JUPYTERS_NAME, "").strip())
     return settings, SettingsError("\n".join(problems)) if problems else None
 
 
@@ -224,15 +279,7 @@ def jupyter_config_dirs() -> list[str]:
 # Where values come from
 
 
-@dataclass(frozen=True)
-class _Given:
-    """One value as the user gave it, and how to name that place in an error: `DH_KERNEL_HEAP`, `--KernelSettings.heap` …"""
-
-    value: Any
-    source: str
-
-
-def _from_files(directories: Sequence[str], problems: list[str]) -> dict[str, _Given]:
+def _from_files(directories: Sequence[str], problems: list[str]) -> dict[str, Given]:
     merged = Config()
     sources: dict[str, str] = {}
     for directory in reversed(directories):  # JSON after Python, as other Jupyter applications do
@@ -242,13 +289,13 @@ def _from_files(directories: Sequence[str], problems: list[str]) -> dict[str, _G
             section = _read_file(loader(CONFIG_NAME + suffix, directory), path, problems)
             sources.update(dict.fromkeys(section, path))
             merged.merge(Config(KernelSettings=section))
-    given: dict[str, _Given] = {}
+    given: dict[str, Given] = {}
     for name, value in merged.get("KernelSettings", {}).items():
         source = f"c.KernelSettings.{name} in {sources[name]}"
         if name not in VARIABLES:
             problems.append(_unknown_trait(source, name))
             continue
-        given[name] = _Given(value.get_value([]) if isinstance(value, LazyConfigValue) else value, source)
+        given[name] = Given(value.get_value([]) if isinstance(value, LazyConfigValue) else value, source, Level.FILE)
     return given
 
 
@@ -264,20 +311,29 @@ def _read_file(loader: PyFileConfigLoader | JSONFileConfigLoader, path: str, pro
     return section if isinstance(section, Config) else Config()
 
 
-def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, _Given]:
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Given]:
     known = {*VARIABLES.values(), KEY_VARIABLE}
     for variable in sorted(environ):
-        if variable.startswith(_PREFIX) and variable not in known | _VARIABLES_OF_SCRIPTS:
+        if variable.startswith(PREFIX) and variable not in known | _VARIABLES_OF_SCRIPTS | {KERNELSPEC_VARIABLE}:
             problems.append(f"{variable} is not a setting.{_closest(variable, known)}")
-    given: dict[str, _Given] = {}
+    of_kernelspec = {PREFIX + name for name in environ.get(KERNELSPEC_VARIABLE, "").split()}
+    given: dict[str, Given] = {}
     for name, variable in VARIABLES.items():
         if environ.get(variable, "").strip():
-            _add_text(given, name, [environ[variable]], variable, problems)
+            level = Level.KERNELSPEC if variable in of_kernelspec else Level.ENVIRONMENT
+            _add_text(given, name, [environ[variable]], variable, level, problems)
+    if environ.get(KEY_VARIABLE, "").strip():
+        given["key"] = Given(True, KEY_VARIABLE, Level.ENVIRONMENT)
     return given
 
 
-def _from_command_line(argv: Sequence[str], problems: list[str]) -> dict[str, _Given]:
-    option = "--KernelSettings."
+def as_arguments(settings: Mapping[str, Sequence[str]]) -> list[str]:
+    """Settings as a kernel's command line has them. Nothing in them may be a secret: everybody can read that."""
+    return [f"{_OPTION}{name}={text}" for name, texts in settings.items() for text in texts]
+
+
+def _from_command_line(argv: Sequence[str], problems: list[str]) -> dict[str, Given]:
+    option = _OPTION
     texts: dict[str, list[str]] = {}
     arguments = iter(argv)
     for argument in arguments:
@@ -291,9 +347,9 @@ def _from_command_line(argv: Sequence[str], problems: list[str]) -> dict[str, _G
             problems.append(f"{option}{name} has no value. Write {option}{name}=…")
         else:
             texts.setdefault(name, []).append(value)
-    given: dict[str, _Given] = {}
+    given: dict[str, Given] = {}
     for name, values in texts.items():
-        _add_text(given, name, values, option + name, problems)
+        _add_text(given, name, values, option + name, Level.COMMAND_LINE, problems)
     return given
 
 
@@ -311,7 +367,7 @@ def _closest(name: str, known: Mapping[str, str] | set[str]) -> str:
     return f" Did you mean {matches[0]}?" if matches else f" The settings are {', '.join(sorted(known))}."
 
 
-def _add_text(given: dict[str, _Given], name: str, texts: list[str], source: str, problems: list[str]) -> None:
+def _add_text(given: dict[str, Given], name: str, texts: list[str], source: str, level: Level, problems: list[str]) -> None:
     """Convert texts to the trait's type; a list takes all of them, anything else the last."""
     trait = KernelSettings.class_traits()[name]
     text = texts[-1].strip()
@@ -331,7 +387,7 @@ def _add_text(given: dict[str, _Given], name: str, texts: list[str], source: str
         shown = "" if isinstance(trait, List) else f", not {text!r}"
         problems.append(f"{source} must be {wanted[type(trait)]}{shown}.")
     else:
-        given[name] = _Given(value, source)
+        given[name] = Given(value, source, level)
 
 
 def _flag(text: str) -> bool:
@@ -345,19 +401,31 @@ def _flag(text: str) -> bool:
 # What values mean
 
 
+def _converted(name: str, value: Any) -> Any:
+    """A value as its trait has it: a configuration file may hold any type."""
+    try:
+        return getattr(KernelSettings(**{name: value}), name)
+    except TraitError:
+        wanted = KernelSettings.class_traits()[name].info()
+        raise SettingsError(f"must be {wanted}, not {type(value).__name__}.") from None
+
+
 class _Checker:
     """Turns what was given into `Settings`; each complaint is one entry in `problems`, and leaves the default in place."""
 
-    def __init__(self, given: Mapping[str, _Given], environ: Mapping[str, str], problems: list[str]) -> None:
-        self._given = given
-        self._environ = environ
-        self._problems = problems
-        self._warnings: list[str] = []
+    def __init__(self, given: Mapping[str, Given], secrets: Secrets, problems: list[str]) -> None:
+        self._secrets, self._problems = secrets, problems
+        self._secrets.variable(KEY_VARIABLE)  # withheld also where it is not used
+        spelled = {**VARIABLES, "key": KEY_VARIABLE}
+        self._values = Values(given, problems, spelled.__getitem__, _converted)
+        self._checked = self._values.checked
 
-    def settings(self) -> Settings:
-        default = Settings()
+    def settings(self, session_name: str) -> Settings:
+        default = Settings(session_name=session_name)
+        endpoint = endpoint_of(self._values, self._secrets)
+        self._contradictions(endpoint)
         return Settings(
-            endpoint=self._endpoint(),
+            endpoint=endpoint,
             python=self._checked("python", executable_path, default.python),
             java_home=self._checked("java_home", java_home_path, None),
             heap_mb=self._checked("heap", heap_mb, None),
@@ -378,71 +446,32 @@ class _Checker:
             browser_url=self._checked("browser_url", origin, default.browser_url),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
             private_names=self._checked("private_names", bool, default.private_names),
-            session_name=self._checked("session_name", str, self._environ.get(JUPYTERS_NAME, "").strip()),
+            session_name=self._checked("session_name", str, default.session_name),
             reconnect_time_s=self._checked("reconnect_time_s", _number(1, 86_400), default.reconnect_time_s),
             detached_time_s=self._checked("detached_time_s", _number(0, 7 * 86_400), default.detached_time_s),
             debug=self._checked("debug", bool, default.debug),
-            warnings=tuple(self._warnings),
+            warnings=tuple(self._secrets.warnings),
+            withheld=dict(self._secrets.taken),
         )
 
-    def _checked(self, name: str, check: Callable[[Any], T], default: T) -> T:
-        given = self._given.get(name)
-        if given is None or given.value in ("", []):
-            return default
-        try:
-            value = getattr(KernelSettings(**{name: given.value}), name)  # a configuration file may hold any type
-        except TraitError:
-            wanted = KernelSettings.class_traits()[name].info()
-            self._problems.append(f"{given.source} must be {wanted}, not {type(given.value).__name__}.")
-            return default
-        try:
-            return check(value)
-        except SettingsError as error:
-            self._problems.append(f"{given.source}: {error}")
-            return default
-
-    def _endpoint(self) -> Endpoint | None:
-        address = self._checked("server", host_and_port, None)
-        if address is None:
-            return None
-        key = self._key()
-        auth_type = self._checked("auth_type", full_auth_type, PSK_AUTH_TYPE if key else "Anonymous")
-        if auth_type in (PSK_AUTH_TYPE, "Basic") and key == "":
-            self._problems.append(
-                f"The authentication type {self._given['auth_type'].value} needs a key, and there is none."
-                f" Name a file that holds it in {VARIABLES['key_file']}, or set {KEY_VARIABLE}."
-            )
-        return Endpoint(*address, auth_type=auth_type, auth_token="" if auth_type == "Anonymous" else key or "")
-
-    def _key(self) -> str | None:
-        """The key, an empty text where there is none, None where it should have been but could not be read."""
-        key_file = self._given.get("key_file")
-        on_command_line = key_file is not None and key_file.source.startswith("--")
-        key = self._environ.get(KEY_VARIABLE, "").strip()
-        if key and not on_command_line:
-            return key
-        return self._checked("key_file", lambda name: read_key(name, self._warnings), None) if key_file is not None else ""
-
-
-def read_key(name: str, warnings: list[str]) -> str:
-    """The key in a file; a warning is added where others can read it.
-
-    Raises:
-        SettingsError: there is none.
-    """
-    path = Path(name).expanduser()
-    try:
-        key = path.read_text("utf-8").strip()
-        mode = path.stat().st_mode
-    except UnicodeDecodeError:
-        raise SettingsError(f"the key file {path} is not text.") from None
-    except OSError as error:
-        raise SettingsError(f"the key file {path} cannot be read: {error.strerror}.") from None
-    if not key:
-        raise SettingsError(f"the key file {path} is empty.")
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
-        warnings.append(f"The key file {path} can be read by other users: chmod 600 {shlex.quote(str(path))}")
-    return key
+    def _contradictions(self, endpoint: Endpoint | None) -> None:
+        server = self._values.given("server")
+        if server is not None and endpoint is not None:
+            for name in _ONLY_LAUNCHED:
+                given = self._values.given(name)
+                # A kernelspec may have a heap for when no server is named around it.
+                if given is not None and given.level in (server.level, Level.COMMAND_LINE):
+                    self._problems.append(
+                        f"{given.source} is for a server that the kernel launches, and {server.source} attaches to one that"
+                        " runs already: leave one of them out."
+                    )
+        if server is None:
+            for name in _ONLY_ATTACHED:
+                given = self._values.given(name)
+                if given is not None and given.level >= Level.KERNELSPEC:  # further away it is a habit, for when there is one
+                    self._problems.append(
+                        f"{given.source} is for a server that runs already: name that too, in {VARIABLES['server']}."
+                    )
 
 
 def _number(least: float, most: float) -> Callable[[Any], Any]:
@@ -464,27 +493,6 @@ def _zone(name: str) -> str:
     return name
 
 
-def host_and_port(text: str) -> tuple[str, int]:
-    """Split `host:port`. An IPv6 address keeps its brackets, as gRPC wants them in a target.
-
-    Raises:
-        SettingsError: telling what to write. It shows no part of the text where users paste a key: `?psk=…`, `user:password@`.
-    """
-    address = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", "", text.strip())
-    address = re.split(r"[/?#]", address, maxsplit=1)[0].rpartition("@")[2]
-    match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+):([0-9]+)", address)
-    if match and address != text.strip():
-        raise SettingsError(f"write {address}, without a scheme, a path or a key.")
-    if match and 0 < int(match[2]) <= 65535:
-        return match[1], int(match[2])
-    if match:
-        raise SettingsError(f"the port {match[2]} in {address} is not between 1 and 65535.")
-    if address.count(":") > 1 and not address.startswith("["):
-        raise SettingsError(f"{address!r} has no port that can be told from it: write an IPv6 address as [::1]:10000.")
-    host = address.partition(":")[0] if not address.startswith("[") else address
-    raise SettingsError(f"{address!r} is not a host and a port: write {host or 'localhost'}:10000, with the server's port.")
-
-
 def origin(text: str) -> str:
     """Scheme, host and port of an address that a browser uses.
 
@@ -498,11 +506,6 @@ def origin(text: str) -> str:
             " path (https://example.org/dh) Deephaven's own pages do not work."
         )
     return match[1]
-
-
-def full_auth_type(name: str) -> str:
-    """The name that a server knows for `psk`, `anonymous` and `basic`; others are as they are."""
-    return {"psk": PSK_AUTH_TYPE, "anonymous": "Anonymous", "basic": "Basic"}.get(name.strip().lower(), name.strip())
 
 
 def heap_mb(text: str) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from typing import Any
 from .threads import ServiceThread
 from .wire import Inbox, Outbox, WireError, pack, unpack
 
+SERVER = uuid.uuid4().hex
+"""Tells this process from one that comes after it at the same address."""
 WINDOW_BYTES = 4 << 20
 PENDING_BYTES = 4 << 20
 _CAN_BE_LEFT_OUT = frozenset({"stream", "display", "table", "clear", "live", "comm"})
@@ -75,6 +78,7 @@ class Channel:
                     "kind": "hello",
                     "session": self.session_id,
                     "fresh": not self._resumed,
+                    "server": SERVER,
                     "seq": 0,
                     "ack": self._inbox.last_seq,
                     "acked": self._outbox.last_ack,

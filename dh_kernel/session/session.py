@@ -23,7 +23,16 @@ from pydeephaven import Session as DeephavenSession
 from pydeephaven.experimental.plugin_client import PluginClient
 from pydeephaven.ticket import ScopeTicket, ServerObject
 
-from dh_kernel.errors import ServerTooOldError, SessionDetachedError, SessionError, SessionLostError, SessionTakenError
+from dh_kernel.errors import (
+    AuthenticationError,
+    ServerRestartedError,
+    ServerTooOldError,
+    SessionDetachedError,
+    SessionEndedError,
+    SessionError,
+    SessionLostError,
+    SessionTakenError,
+)
 from dh_kernel.model import Endpoint, TablePreview
 from dh_kernel.runtime.engine import CHANNEL_TYPE
 from dh_kernel.runtime.wire import Inbox, Outbox, WireError, pack, unpack
@@ -109,6 +118,7 @@ class Session:
         """Other sessions of its name that nobody was connected to when this one was."""
         self.cells: tuple[str, ...] = ()
         """The cells that ran when the stream was opened, or whose end nobody had acknowledged."""
+        self.server = ""  # names the server's process
         self._options, self._on_event, self._on_lost = options, on_event, on_lost
         self._lock = threading.Lock()
         self._outbox, self._inbox = Outbox(), Inbox()
@@ -224,10 +234,8 @@ class Session:
         if hello["fresh"] and (self._client is not None or self._takes_over):
             stream.req_stream.close()
             _close_quietly(client)
-            raise SessionLostError(
-                f"the server at {self.endpoint.address} no longer knows the session: it was restarted, or the connection was "
-                "broken for too long"
-            )
+            raise _unknown_there(self.endpoint, self.server, hello.get("server", ""))
+        self.server = hello.get("server", "")
         self.left_behind = tuple(map(DetachedSession.of, hello["left_behind"]))
         self.cells = tuple(hello["cells"])
         with self._lock:
@@ -334,7 +342,7 @@ class Session:
 
     def _refresh(self) -> None:
         """Keep the server's session from expiring. pydeephaven would by itself, with a thread that outlives a broken one."""
-        while not self._ended.wait(REFRESH_EVERY_S):
+        while not self._ended.wait(refresh_every_s(self._client)):
             client = self._client
             if client is not None:
                 with contextlib.suppress(DHError, grpc.RpcError, ValueError):
@@ -350,7 +358,7 @@ class Session:
             try:
                 self._connect()
                 return True
-            except SessionLostError as error:
+            except (SessionLostError, AuthenticationError) as error:
                 failure = error
                 break
             except SessionError as error:
@@ -415,6 +423,21 @@ class Session:
             heads.close()
         if client is not None:
             _close_quietly(client, tell=say_goodbye)
+
+
+def refresh_every_s(client: DeephavenSession | None) -> float:
+    """How often to ask: a server may let a session expire sooner than the usual five minutes (`http.session.durationMs`)."""
+    return min(REFRESH_EVERY_S, getattr(client, "_timeout_seconds", 3 * REFRESH_EVERY_S) / 3)
+
+
+def _unknown_there(endpoint: Endpoint, before: str, now: str) -> SessionLostError:
+    if before and now and before != now:
+        return ServerRestartedError(f"the server at {endpoint.address} was restarted")
+    if before and before == now:
+        return SessionEndedError(
+            f"the server at {endpoint.address} has ended the session: the connection was broken for too long"
+        )
+    return SessionLostError(f"the server at {endpoint.address} no longer knows the session")
 
 
 def _close_quietly(client: DeephavenSession, *, tell: bool = True) -> None:
