@@ -132,7 +132,7 @@ class Evaluator:
             shown.first_time(value)
             self._outputs.table(cell, value, self._outputs.name_of(value), Shown(result=True, rows=shown.rows))
             return
-        bundle = self._outputs.bundle_of(value)
+        bundle = self._outputs.bundle(value)
         forget_figure(value)
         self._outputs.result(cell, bundle)
 
