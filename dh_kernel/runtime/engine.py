@@ -198,10 +198,17 @@ class Engine:
 
         Asks the plugins.
         """
+        from deephaven._wrapper import javaify  # what makes an object of Python's one that Java's registry takes
+
         if self._object_types is None:
             return None
-        found = self._object_types.findObjectType(getattr(value, "j_object", None) or value)
-        return str(found.get().name()) if found.isPresent() else None
+        scope = self.new_scope()
+        try:
+            with self.inside(scope):
+                found = self._object_types.findObjectType(javaify(value))
+                return str(found.get().name()) if found.isPresent() else None
+        finally:
+            scope.release()
 
     def heap_bytes(self) -> int:
         """The server's maximum heap."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from .carrying import MOST_CHARACTERS, Carrier
 from .engine import Engine
-from .threads import ServiceThread
+from .threads import in_time
 
 _MODULE = "deephaven.table"
 _TREES = {"RollupTable": "j_rollup_table", "TreeTable": "j_tree_table"}
@@ -138,32 +138,12 @@ class Kinds:
             about["problem"] = "the table that it is made of has failed while ticking; the server's log has the error"
             return
         snapshot = _Snapshot(self._engine, j_tree, definitions, [0, 1, *shown])
-        table = self._in_time(lambda: snapshot.take(rows, min(depth, _DEEPEST)))
+        table = in_time(lambda: snapshot.take(rows, min(depth, _DEEPEST)), _READ_S, "the tree")
         about.update(rows=snapshot.size, tree=True, characters=MOST_CHARACTERS)
         chosen = list(table.getDefinition().getColumnsArray())
         table, lengths = self._carrier.fit(table, chosen)
         about["lengths"] = [index - _STRUCTURE for index in lengths]
         references.append(self._module.Table(table))
-
-    def _in_time(self, work: Any) -> Any:
-        """What a snapshot gives; it reads rows, which the cell's thread must not wait for long."""
-        done: list[Any] = []
-
-        def run() -> None:
-            try:
-                done.append((work(), None))
-            except Exception as error:
-                done.append((None, error))
-
-        thread = ServiceThread(target=run, name="dh-kernel-tree", daemon=True)
-        thread.start()
-        thread.join(_READ_S)
-        if not done:
-            raise TimeoutError(f"the tree was not read within {_READ_S:g} seconds")
-        made, error = done[0]
-        if error is not None:
-            raise error
-        return made
 
 
 def _kind(value: Any) -> str:

@@ -54,6 +54,8 @@ def test_an_output_is_updated_after_its_cell(kernel: Kernel, code: str) -> None:
     display_id, data = shown(run)
     assert run.result is None
     assert data["text/plain"].splitlines()[-1] == "live"
+    if code.endswith("{0}"):  # no `execute_result`, but a result all the same
+        kernel.ok(f"assert _ is Out[{run.reply['execution_count']}] is _{run.reply['execution_count']} is {name}")
     update = wait_for_update(kernel, run)
     assert update["transient"]["display_id"] == display_id
     assert set(update["data"]) == set(data)
