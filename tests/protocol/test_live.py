@@ -71,6 +71,27 @@ def test_an_output_is_updated_after_its_cell(kernel: Kernel, code: str) -> None:
     assert run.contents("update_display_data")[-1] is last
 
 
+def test_a_display_identifier_of_ones_own(kernel: Kernel) -> None:
+    """With IPython and without: by `display`, `update_display` and the handle, for tables that are live and that are not."""
+    kernel.ok(PREPARE)
+    code = (
+        "from IPython.display import display, update_display\nhandle = display(empty_table(3), display_id='mine')\n"
+        "update_display(empty_table(4), display_id='mine')\n"
+        "handle.update(empty_table(5))\nhandle.display_id"
+    )
+    run = as_lab(kernel, code, "own-1")
+    first, *later = [*run.contents("display_data"), *run.contents("update_display_data")]
+    assert {content["transient"]["display_id"] for content in (first, *later)} == {"mine"}
+    sizes = [content["data"]["application/vnd.dataresource+json"]["deephaven"]["rows"] for content in (first, *later)]
+    assert sizes == [3, 4, 5]
+    assert run.result is not None
+    assert run.result["text/plain"] == "'mine'"
+    run = as_lab(kernel, "h = display(time_table('PT0.1s'), display_id=True)\nprint(h.display_id)", "own-2")
+    assert shown(run)[0] == run.text().strip()
+    assert wait_for_update(kernel, run)["transient"]["display_id"] == run.text().strip()
+    kernel.ok("h.update('gone')\n%dh live")
+
+
 def test_updates_come_while_a_cell_runs_and_its_output_does_too(kernel: Kernel) -> None:
     kernel.ok(PREPARE)
     ticking = as_lab(kernel, "tick_run = time_table('PT0.1s')", "run-1")
