@@ -134,7 +134,7 @@ TABLE_SETTINGS = (
 """What a cell may change by `%dh set`."""
 
 # Variables of scripts/ in this checkout: a kernel that a test or `scripts/quickstart` starts inherits them.
-_VARIABLES_OF_SCRIPTS = frozenset({"DH_KERNEL_VENV", "DH_KERNEL_VANILLA_PYTHON"})
+_VARIABLES_OF_SCRIPTS = frozenset({"DH_KERNEL_VENV", "DH_KERNEL_VANILLA_PYTHON", "DH_KERNEL_PLUGINS_PYTHON"})
 
 
 @dataclass(frozen=True)

@@ -138,8 +138,8 @@ class _Plot:
                 continue
             category, getters = self._cast(series, _CATEGORY)
             if category is not None:
-                columns = {key: str(getattr(category, getter)()) for key, getter in getters.items()}
-                known = {key: column for key, column in columns.items() if column != "None"}
+                given = {key: str(getattr(category, getter)()) for key, getter in getters.items()}
+                known = {key: column for key, column in given.items() if column != "None"}
                 yield name, category, self._table(category.getTableHandle().getTable(), known)
                 continue
             self._points.notes.append(f"without series {name}: {series.getClass().getSimpleName()}")
