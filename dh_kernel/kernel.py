@@ -84,8 +84,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     def connect_backend(self, backend: Backend) -> None:
         """The server's side is there; called once, before the first request is served."""
         self.backend = backend
-        self._publisher = Publisher(backend, self._send, self.question)
-        self._publisher.live.is_young = self._runs.is_young
+        self._publisher = Publisher(backend, self._send, self.question, self._runs.is_young)
         self._reattacher = Reattacher(self._runs, backend, self.question, self._publish_event)
 
     # --- what front ends ask first

@@ -23,7 +23,6 @@ _REQUEST: dict[str, Any] = {
     "store_history": False,
     "user_expressions": {},
     "show_tables": True,
-    "rows": 10,
 }
 
 
