@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, SettingsError
 from dh_kernel.model import TablePreview
-from dh_kernel.server import ServerProcess, describe
+from dh_kernel.server import ServerProcess, describe, without_report
 from dh_kernel.settings import Settings
 
 from .launching import launch
@@ -140,6 +140,11 @@ class Backend:
         """Keep what the server's process wrote, to tell it should the process end."""
         if self._process is not None:
             self._process.note_log(text)
+
+    def note_log_of(self, text: str) -> str:
+        """As `note_log`; the text without what Java says of its own end."""
+        self.note_log(text)
+        return without_report(text)
 
     def signal_server(self) -> None:
         """Interrupt a launched server's main thread by a signal, past its Python."""
@@ -277,7 +282,15 @@ class Backend:
         if self._session is not None:
             await self._loop.run_in_executor(None, self._session.wait_for_end, LAST_WORDS_S)
         if process is self._process:
+            self._tell_last_output(process)
             self._gone(self._died(process))
+
+    def _tell_last_output(self, process: ServerProcess) -> None:
+        from dh_kernel.session import StreamText
+
+        if self._session is not None:
+            for stream, text in process.last_output():
+                self._listener.on_event(self._session, StreamText("", stream, text, last=True), 0)
 
     def _on_lost(self, session: Session, error: SessionLostError) -> None:
         if session is self._session and (self._process is None or self._process.death is None):

@@ -17,6 +17,7 @@ import platform
 import threading
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from ipykernel._version import kernel_protocol_version
@@ -382,13 +383,15 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._answered(session, event, size)
             return
         if isinstance(event, StreamText) and event.log:
-            self.backend.note_log(event.text)
+            event = replace(event, text=self.backend.note_log_of(event.text))
         dealing = self._publisher.outside_cells(session, event)
         if dealing is not None:
             dealing.add_done_callback(lambda _: session.consumed(size))
             return
         run = self._runs.get(event.cell)
-        if run is None or run.cut_off:
+        if isinstance(event, StreamText) and event.last:
+            run = self._runs.latest(session)
+        if run is None or run.cut_off or _is_empty(event):
             session.consumed(size)
             return
         begun = self._publisher.begin(session, event)
@@ -551,6 +554,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, Any]) -> None:
     if question is not None and not question.done():
         question.set_result(content)
+
+
+def _is_empty(event: Event) -> bool:
+    return isinstance(event, StreamText) and not event.text and not event.raw
 
 
 _GONE = "The next cell gets a fresh session; the variables of this one are gone."

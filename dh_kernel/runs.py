@@ -148,6 +148,11 @@ class Runs:
         """A run by its id."""
         return self._all.get(cell_id)
 
+    def latest(self, session: Any) -> Run | None:
+        """The cell to which what is written by nobody belongs: the main shell's latest of a session."""
+        cells = (run for run in reversed(self._all.values()) if run.session is session and run.lane is None)
+        return next((run for run in cells if not run.is_comm), None)
+
     @property
     def active(self) -> list[Run]:
         """Those under way, oldest first. May be asked from any thread."""

@@ -13,12 +13,14 @@ Rules that shaped it:
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .journal import Journal
 from .threads import ServiceThread
 from .wire import Inbox, Outbox, WireError, pack, unpack
 
@@ -37,6 +39,7 @@ class Channel:
         self.on_connected: Callable[[], None] = lambda: None
         self.on_disconnected: Callable[[], None] = lambda: None
         self.flush_source: Callable[[], float | None] = lambda: None
+        self.journal: Journal | None = None
         self._on_message = on_message
         self._mutex = threading.RLock()  # reentrant: a collection of garbage may run a `__del__` that prints
         self._changed = threading.Condition(self._mutex)
@@ -82,9 +85,17 @@ class Channel:
         """Queue one frame. Never waits: producers of much call `wait_for_room` before."""
         size += sum(len(buffer) for buffer in buffers)
         with self._mutex:
+            if self.journal is not None:
+                self.journal.frame(self._outbox.last_seq + len(self._pending) + 1, header, buffers)
             self._pending.append((header, buffers, references, size))
             self._pending_bytes += size
             self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is queued meanwhile is text that the journal has already, and replaces it there."""
+        with self._mutex, self.journal.together() if self.journal is not None else contextlib.nullcontext():
+            yield
 
     def wait_for_room(self) -> None:
         """Wait while too much is queued. The wait ends early for an interrupt, and when the session is closed."""
@@ -117,6 +128,8 @@ class Channel:
             if generation != self._generation:
                 return
             self._outbox.acknowledge(header.get("ack", 0))
+            if self.journal is not None:
+                self.journal.acknowledged(header.get("ack", 0))
             if header["kind"] == "resume":
                 self._resumed = True
                 self._resend = deque(self._outbox.unacknowledged())

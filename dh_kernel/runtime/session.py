@@ -103,6 +103,7 @@ class RuntimeSession:
             "python": sys.version.split()[0],
             "pid": os.getpid(),
             "heap_bytes": engine.heap_bytes(),
+            "journal": self._outputs.keep_journal() if self._launched else None,
             "reads_output": self._launched and self._outputs.take_process_output(),
             "debugger": self._debugger.files is not None,
         }

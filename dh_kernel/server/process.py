@@ -30,7 +30,7 @@ from dh_kernel.errors import ServerStartError, ServerStartTimeout
 from dh_kernel.model import PSK_AUTH_TYPE, Death, Endpoint
 
 from . import archives, workdir
-from .death import telling
+from .death import telling, without_report
 from .guardian import Guardian
 from .java import OLDEST, Java, find_java
 from .options import LaunchOptions, initial_heap
@@ -152,6 +152,11 @@ class ServerProcess:
     def note_log(self, text: str) -> None:
         """Add what came another way to the tail of the log."""
         self._tail.add(text, "noted")
+
+    def last_output(self) -> list[tuple[str, str]]:
+        """Stream and text of what it wrote and had no time to read itself. Only after `death`."""
+        parts = [(stream, without_report(text)) for stream, text in self._reader.leftover]
+        return [(stream, text) for stream, text in parts if text]
 
     def last_words(self) -> Death:
         """How it ended, with what has been noted since. Only after `death` is set."""
@@ -333,6 +338,9 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
     args = [
         f"-Xmx{options.heap}",
         "-XX:+DisableAttachMechanism",  # with -Xrs, which Deephaven sets, it leaves a socket in /tmp
+        # What throws it is seldom all that fails: jpy's calls hang, the update graph stops. A server that limps on
+        # with a full heap answers nobody, and its variables are lost all the same.
+        "-XX:+ExitOnOutOfMemoryError",
         "-XX:+ExplicitGCInvokesConcurrent",  # the runtime asks for collections; they must not stop the tables
         # A start is short of processors, not of speed: the optimizing compiler waits until code has run thrice as often as
         # by default, and the heap begins large enough (below) for the start to need few collections.

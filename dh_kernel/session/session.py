@@ -26,10 +26,12 @@ from pydeephaven.ticket import ScopeTicket, ServerObject
 from dh_kernel.errors import ServerTooOldError, SessionError, SessionLostError
 from dh_kernel.model import Endpoint, TablePreview
 from dh_kernel.runtime.engine import CHANNEL_TYPE
+from dh_kernel.runtime.journal import JournalReader
 from dh_kernel.runtime.wire import Inbox, Outbox, WireError, pack, unpack
 
 from .connect import connect, translated
 from .events import Event, ServerInfo, TableShown, parse
+from .last_words import last_frames
 from .previews import HeadReader
 from .shipping import closing_script, opening_script
 
@@ -99,7 +101,9 @@ class Session:
         self._heads: HeadReader | None = None
         self._stream: PluginClient | None = None
         self._sample: Any = None
+        self._journal: JournalReader | None = None
         self._closed = False
+        self._hurry = threading.Event()
         self._ended = threading.Event()
         self._reader = threading.Thread(target=self._read, name="dh-kernel-reader", daemon=True)
         self._refresher = threading.Thread(target=self._refresh, name="dh-kernel-refresh", daemon=True)
@@ -241,11 +245,17 @@ class Session:
             if isinstance(event, ServerInfo):
                 self.info = event
                 self._sample = references[0] if references else None
+                self._open_journal(event.journal)
             if event is None:
                 self.consumed(len(payload))
             else:
                 self._on_event(event, len(payload))
         raise StopIteration
+
+    def _open_journal(self, path: str | None) -> None:
+        if path is not None and self._journal is None:
+            with contextlib.suppress(OSError, ValueError):  # what it holds is lost with the server then
+                self._journal = JournalReader(path)
 
     def _refresh(self) -> None:
         """Keep the server's session from expiring. pydeephaven would by itself, with a thread that outlives a broken one."""
@@ -269,7 +279,7 @@ class Session:
                 break
             except SessionError as error:
                 failure = error
-                time.sleep(_RETRY_S)
+                self._hurry.wait(_RETRY_S)
         if not self._closed:
             lost = SessionLostError(f"the connection to {self.endpoint.address} is lost: {_first_lines(failure)}")
             self._on_lost(failure if isinstance(failure, SessionLostError) else lost)
@@ -287,8 +297,21 @@ class Session:
     # --- the end
 
     def wait_for_end(self, timeout_s: float) -> None:
-        """Wait until all that the server sent before it ended has been handed to `on_event`."""
+        """Wait until all that a dead server had put out has been handed to `on_event`, also what it could not send."""
+        self._hurry.set()
         self._reader.join(timeout_s)
+        journal, self._journal = self._journal, None
+        if journal is None:
+            return
+        for header, buffers in last_frames(journal):
+            with self._lock:
+                if header["seq"] and header["seq"] <= self._inbox.last_seq:
+                    continue
+                self._inbox.last_seq = max(header["seq"], self._inbox.last_seq)
+            event = parse(header, (), buffers)
+            if event is not None:
+                self._on_event(event, 0)
+        journal.close()
 
     def close(self, *, say_goodbye: bool = True) -> None:
         """Close the session; the runtime ends what still runs. Variables stay on the server. Does not wait long."""
@@ -307,6 +330,8 @@ class Session:
                 self._reader.join(_GOODBYE_S)  # the server ends the stream when it has taken in what was sent
         if heads is not None:
             heads.close()
+        if self._journal is not None:
+            self._journal.close()
         if client is not None:
             _close_quietly(client, tell=say_goodbye)
 
