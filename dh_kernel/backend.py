@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PREVIEW_THREADS = 4
 LAST_WORDS_S = 0.5
+PATIENCE_S = 5.0  # for a server that answers, to end in good order
 TRAIN_AFTER_S = 20.0
 
 
@@ -60,6 +61,8 @@ class Backend:
         self._ending: asyncio.Task[None] | None = None
         self._closing = False
         self._training: Training | None = None
+        self._given_up = False  # the server was ended since it did not answer
+        self.answers: Callable[[], Awaitable[bool]] = _yes  # whether the server does, just now
         self.starts = 0
         self.start()
 
@@ -94,6 +97,19 @@ class Backend:
             return f"Connecting to Deephaven at {self.settings.endpoint.address}"
         version = self._process.version if self._process is not None else None
         return f"Starting Deephaven {version}" if version else "Starting Deephaven"
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether our server's process is stopped."""
+        return self._process is not None and self._process.is_stopped
+
+    @property
+    def why_silent(self) -> str:
+        """What may keep the server from answering."""
+        if self.is_stopped:
+            return "its process is stopped (SIGSTOP)"
+        causes = "a call that lets nothing else run, a collection of garbage, or a machine short of memory may keep it"
+        return causes if self._process is not None else f"{causes}, or the network between"
 
     @property
     def description(self) -> dict[str, Any] | None:
@@ -151,6 +167,14 @@ class Backend:
         if self._process is not None:
             self._process.interrupt()
 
+    def give_up(self) -> None:
+        """End a server that does not answer; one that is not ours is let go of. `on_gone` follows."""
+        if self._process is not None:
+            self._given_up = True
+            self._loop.run_in_executor(None, self._process.kill)
+        elif self._session is not None:
+            self._gone(SessionLostError(f"The kernel has let go of {self._session.endpoint.address}, which does not answer."))
+
     def warm_up(self, session: Session) -> None:
         """Let the session try its connections, beside everything else."""
         if not self._closing:
@@ -198,11 +222,12 @@ class Backend:
         return session
 
     async def _let_go(self) -> None:
+        answers = self._session is None or await self.answers()
         opening, session, process = self._opening, self._session, self._process
         self._opening = self._session = self._process = None
         if opening is not None and not opening.done():
             opening.cancel()
-        await self._loop.run_in_executor(None, _close, session, process)
+        await self._loop.run_in_executor(None, _close, session, process, answers)
 
     # --- opening
 
@@ -303,6 +328,9 @@ class Backend:
         self._listener.on_gone(session, error)
 
     def _died(self, process: ServerProcess) -> ServerDiedError:
+        if self._given_up:
+            self._given_up = False
+            return ServerDiedError("The Deephaven server was ended: it did not answer, and was interrupted again.")
         return ServerDiedError(describe(process.last_words(), process.options))
 
 
@@ -311,8 +339,12 @@ def session_of(opened: list[Session]) -> Session:
     return opened[0]
 
 
-def _close(session: Session | None, process: ServerProcess | None) -> None:
+async def _yes() -> bool:
+    return True
+
+
+def _close(session: Session | None, process: ServerProcess | None, answers: bool = True) -> None:
     if session is not None:
-        session.close(say_goodbye=process is None)
+        session.close(say_goodbye=process is None and answers)
     if process is not None:
-        process.stop()
+        process.stop(PATIENCE_S if answers else 0.0)

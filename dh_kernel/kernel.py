@@ -35,6 +35,7 @@ from .backend import Backend
 from .commands import Command, command_of, run_command, without_secrets
 from .debug_channel import DebugChannel
 from .flow import TAKEN
+from .heartbeat import Heartbeat
 from .interrupting import Interrupter
 from .publishing import Publisher
 from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
@@ -42,6 +43,7 @@ from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
 T = TypeVar("T")
 NOTE_AFTER_S = 1.0
 QUESTION_TIMEOUT_S = 2.0
+ANSWERS_WITHIN_S = 1.0
 
 
 class DeephavenKernel(Kernel):  # type: ignore[misc]
@@ -67,6 +69,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._count = 1
         self._runs = Runs()
         self._interrupter = Interrupter(self, self._runs)
+        self._heartbeat = Heartbeat(self, self._runs)
         self.heard_at = 0.0  # when the session last said anything
         self._lanes: dict[str | None, Lane] = {}
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
@@ -76,6 +79,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     def connect_backend(self, backend: Backend) -> None:
         """The server's side is there; called once, before the first request is served."""
         self.backend = backend
+        backend.answers = self._server_answers
         self._publisher = Publisher(backend, self._send, self.question)
         self._publisher.live.is_young = self._runs.is_young
 
@@ -261,6 +265,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 self._send(run, "stream", {"name": "stderr", "text": f"{self._died_idle}\n"})
                 self._died_idle = None
             session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
+            self._heartbeat.watch()
             return await self._publish_until_done(run)
         except DhKernelError as error:
             return _failed(run, error)
@@ -456,11 +461,19 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     # --- questions
 
-    async def question(self, kind: str, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
+    async def _server_answers(self) -> bool:
+        return bool(await self.question("ping", timeout_s=ANSWERS_WITHIN_S))
+
+    def note(self, run: Run, text: str) -> None:
+        """Say something about a run that is under way, among its output."""
+        if not run.quiet:
+            self._send(run, "stream", {"name": "stderr", "text": f"{text}\n"})
+
+    async def question(self, kind: str, timeout_s: float | None = QUESTION_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
         """The runtime's answer; empty if there is none in time, or no session."""
         return await self._on_main_loop(self._ask_runtime(kind, timeout_s, fields))
 
-    async def _ask_runtime(self, kind: str, timeout_s: float, fields: dict[str, Any]) -> dict[str, Any]:
+    async def _ask_runtime(self, kind: str, timeout_s: float | None, fields: dict[str, Any]) -> dict[str, Any]:
         session = self.backend.current if self.backend is not None else None
         if session is None:
             return {}

@@ -167,13 +167,21 @@ class ServerProcess:
         return self._tail.last(lines)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the server: ask, then kill. On return the process, its group and its folder are gone."""
+        """End the server: ask, then kill. On return the process, its group and its folder are gone.
+
+        One that is stopped, as by SIGSTOP, hears nothing and is killed at once, as with no time at all.
+        """
         self.stopping = True
-        if self.endpoint is not None and self._ask_to_stop():
+        if self.endpoint is not None and timeout_s > 0 and not self.is_stopped and self._ask_to_stop():
             self._dead.wait(timeout_s)
         self.kill()
         if self._watcher is not threading.current_thread():
             self._watcher.join(_END_TIMEOUT_S)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped the process, as by SIGSTOP."""
+        return workdir.state(self.pid) in ("T", "t")
 
     def interrupt(self) -> None:
         """Send the process SIGINT, as Ctrl-C would; between cells it does nothing."""

@@ -65,6 +65,15 @@ def _owner_is_gone(path: str) -> bool:
     return started != "0" and now is not None and now != started
 
 
+def state(pid: int) -> str:
+    """What a process does, as `ps` puts it in one letter: `T` is stopped. Empty where that is not known cheaply."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
 def start_time(pid: int) -> str | None:
     """When a process started, in whatever unit the system has; None if that is not known cheaply."""
     try:

@@ -16,17 +16,17 @@ from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldErro
 from dh_kernel.model import Endpoint
 
 CONNECT_TIMEOUT_S = 10.0
-# No limit on a message: a table's reference and a long line must pass. Keep-alive: a stream that is cut silently is noticed.
-CLIENT_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
+# No limit on a message: a table's reference and a long line must pass.
+CLIENT_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+# A stream that is cut silently is noticed. Not for a server of our own, whose end is known: it may be stopped for long.
+_KEEP_ALIVE = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
 
 
-def connect(endpoint: Endpoint) -> DeephavenSession:
+def connect(endpoint: Endpoint, *, keep_alive: bool = True) -> DeephavenSession:
     """A pydeephaven session.
 
     Raises:
@@ -41,7 +41,7 @@ def connect(endpoint: Endpoint) -> DeephavenSession:
             auth_type=endpoint.auth_type,
             auth_token=endpoint.auth_token,
             never_timeout=False,
-            client_opts=list(CLIENT_OPTIONS),
+            client_opts=[*CLIENT_OPTIONS, *(_KEEP_ALIVE if keep_alive else ())],
         )
     except (DHError, grpc.RpcError) as error:
         raise translated(error, endpoint) from None

@@ -165,7 +165,7 @@ class Session:
     # --- connecting
 
     def _connect(self) -> None:
-        client = connect(self.endpoint)
+        client = connect(self.endpoint, keep_alive=not self._options.launched)
         try:
             stream = self._open_stream(client)
             frames = stream.resp_stream
