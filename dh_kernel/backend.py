@@ -61,6 +61,7 @@ class Backend:
         self._ending: asyncio.Task[None] | None = None
         self._closing = False
         self._training: Training | None = None
+        self.lost: DhKernelError | None = None  # why there is no server any more, until there is one, or is to be one
         self._given_up = False  # the server was ended since it did not answer
         self.answers: Callable[[], Awaitable[bool]] = _yes  # whether the server does, just now
         self.starts = 0
@@ -80,6 +81,8 @@ class Backend:
         """
         if self._session is not None:
             return self._session
+        if self.lost is not None and self.settings.restart != "automatic":
+            raise type(self.lost)(f"{self.lost}\n{self.next_step}")
         self.start()
         assert self._opening is not None
         opening = self._opening
@@ -89,6 +92,18 @@ class Backend:
             if self._opening is opening:
                 self._opening = None
             raise
+
+    @property
+    def next_step(self) -> str:
+        """What becomes of the next cell after a loss, and of the variables."""
+        what = "server" if self.settings.endpoint is None else "session"
+        if self.settings.restart == "automatic":
+            return f"The next cell gets a fresh {what}; the variables of this one are gone."
+        return f"Run %dh restart for a fresh {what}; the variables of this one are gone."
+
+    def start_anew(self) -> None:
+        """After a loss, whatever the settings say: the next call of `session` starts."""
+        self.lost = None
 
     @property
     def what_starts(self) -> str:
@@ -197,6 +212,7 @@ class Backend:
             DhKernelError: as `session`. The former one is gone in any case.
         """
         await self._let_go()
+        self.start_anew()
         return await self.session()
 
     async def change(self, settings: Settings) -> Session:
@@ -216,7 +232,7 @@ class Backend:
             raise
         await self._let_go()
         self.settings, self._problem, self._first = settings, None, None
-        self._process, self._session = process, session
+        self._process, self._session, self.lost = process, session, None
         if process is not None and process.death is not None:
             raise self._died(process)
         return session
@@ -241,7 +257,7 @@ class Backend:
             raise process
         self._process = process
         session = await self._open_session(self.settings, process)
-        self._session, self._opening = session, None
+        self._session, self._opening, self.lost = session, None, None
         if process is not None and process.death is not None:
             raise self._died(process)
         if process is not None and process.archive is not None and not process.archive_used:
@@ -325,6 +341,7 @@ class Backend:
         session, self._session, self._process = self._session, None, None
         if session is not None:
             session.close(say_goodbye=False)
+        self.lost = error
         self._listener.on_gone(session, error)
 
     def _died(self, process: ServerProcess) -> ServerDiedError:

@@ -290,13 +290,19 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 self._died_idle = None
                 if self._publisher is not None:
                     self._publisher.live.end_all("another server runs the cells", former)
-                self._end_runs(former, SessionLostError(f"Another cell has changed the server. {_GONE}"))
+                self._end_runs(former, SessionLostError(f"Another cell has changed the server. {self.backend.next_step}"))
 
     async def _wait_for_session(self, run: Run) -> Any:
         """The open session; None if the wait was interrupted."""
         assert self.backend is not None
         if self.backend.current is not None:
             return self.backend.current
+        if self.backend.lost is not None and self.backend.settings.restart == "ask" and run.can_be_asked:
+            answer = await self._asker.question(run, f"{_cause(self.backend.lost)} {_ASK}")
+            if answer is None:
+                return None
+            if answer.strip().lower() in ("y", "yes"):
+                self.backend.start_anew()
         return await self._noted(run, asyncio.ensure_future(self.backend.session()))
 
     async def _noted(self, run: Run, work: asyncio.Future[T], what: str = "") -> T | None:
@@ -419,8 +425,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session."""
         if self._publisher is not None:
             self._publisher.live.end_all("the server or its session has ended", session)
-        if not self._end_runs(session, type(error)(f"{error}\n{_GONE}")):
-            self._died_idle = f"{error}\n{_GONE}"
+        assert self.backend is not None
+        hit = self._end_runs(session, type(error)(f"{error}\n{self.backend.next_step}"))
+        self._died_idle = _FRESH if hit else f"{error}\n{_FRESH}"
         for question in self._questions.values():
             _settle(question, {})
         self._questions.clear()
@@ -573,7 +580,12 @@ def _is_empty(event: Event) -> bool:
     return isinstance(event, StreamText) and not event.text and not event.raw
 
 
-_GONE = "The next cell gets a fresh session; the variables of this one are gone."
+_FRESH = "This is a fresh server, or session: the variables of the former one are gone."
+_ASK = "Its variables are gone. Start a fresh one? [y/n] "
+
+
+def _cause(error: DhKernelError) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _without_surrogates(code: str) -> str:

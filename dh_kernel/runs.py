@@ -44,6 +44,7 @@ class Run:
         self.parent = {"header": header}  # without the code, which may be large: runs are remembered for long
         self.lane: str | None = header.get("subshell_id")
         self.is_comm = header["msg_type"] in COMM_MESSAGES
+        self.can_be_asked = bool(parent["content"].get("allow_stdin", False))
         self.silent = bool(parent["content"].get("silent", False))
         self.can_update = "cellId" in parent.get("metadata", {})  # who names the cell also updates what it has shown
         wishes = (parent.get("metadata") or {}).get("dh_kernel") or {}

@@ -85,6 +85,11 @@ class KernelSettings(Configurable):
         " path. Default: http:// with the server's host and port.",
     ).tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
+    restart = Unicode(
+        "automatic",
+        help="When the server has died, the next cell 'automatic': starts a fresh one; 'ask': asks whether to, or is an error"
+        " where nobody can be asked; 'never': is an error, until %dh restart, %dh attach or %dh detach.",
+    ).tag(config=True)
     private_names = Bool(
         False,
         help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones.",
@@ -115,6 +120,7 @@ VARIABLES: Mapping[str, str] = {
     "live_outputs": "DH_KERNEL_LIVE_OUTPUTS",
     "browser_url": "DH_KERNEL_BROWSER_URL",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
+    "restart": "DH_KERNEL_RESTART",
     "private_names": "DH_KERNEL_PRIVATE_NAMES",
     "debug": "DH_KERNEL_DEBUG",
 }
@@ -164,6 +170,7 @@ class Settings:
     live_outputs: int = 20
     browser_url: str = ""
     interrupt_grace_s: float = 1.0
+    restart: str = "automatic"
     private_names: bool = False
     debug: bool = False
     warnings: tuple[str, ...] = ()
@@ -356,6 +363,7 @@ class _Checker:
             live_outputs=self._checked("live_outputs", _number(0, 1000), default.live_outputs),
             browser_url=self._checked("browser_url", origin, default.browser_url),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
+            restart=self._checked("restart", _restart, default.restart),
             private_names=self._checked("private_names", bool, default.private_names),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._warnings),
@@ -428,6 +436,12 @@ def _number(least: float, most: float) -> Callable[[Any], Any]:
         return value
 
     return check
+
+
+def _restart(name: str) -> str:
+    if name not in ("automatic", "ask", "never"):
+        raise SettingsError(f"{name!r} is none of automatic, ask, never.")
+    return name
 
 
 def _zone(name: str) -> str:
