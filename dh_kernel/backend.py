@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PREVIEW_THREADS = 4
 LAST_WORDS_S = 0.5
+ANSWERS_WITHIN_S = 1.0
 PATIENCE_S = 5.0  # for a server that answers, to end in good order
 TRAIN_AFTER_S = 20.0
 
@@ -63,7 +64,7 @@ class Backend:
         self._training: Training | None = None
         self.lost: DhKernelError | None = None  # why there is no server any more, until there is one, or is to be one
         self._given_up = False  # the server was ended since it did not answer
-        self.answers: Callable[[], Awaitable[bool]] = _yes  # whether the server does, just now
+        self.ask: Callable[..., Awaitable[dict[str, Any]]] = _nobody  # puts a question to the runtime
         self.starts = 0
         self.start()
 
@@ -195,23 +196,27 @@ class Backend:
         if not self._closing:
             self._pool.submit(session.warm_up)
 
-    async def close(self) -> None:
-        """End the session, and the server if it is ours. Takes a few seconds at most."""
+    async def close(self, *, forget: bool = False) -> None:
+        """End the session, and the server if it is ours. Takes a few seconds at most.
+
+        Args:
+            forget: of a server that is not ours, remove the variables that this session has assigned.
+        """
         self._closing = True
         if self._training is not None:
             self._training.stop()
-        await self._let_go()
+        await self._let_go(forget=forget)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # --- on request
 
     async def restart(self) -> Session:
-        """A fresh server where it is ours, a fresh session where it is not.
+        """A fresh server where it is ours; where it is not, a fresh session, and the variables of this one are removed.
 
         Raises:
             DhKernelError: as `session`. The former one is gone in any case.
         """
-        await self._let_go()
+        await self._let_go(forget=True)
         self.start_anew()
         return await self.session()
 
@@ -237,8 +242,10 @@ class Backend:
             raise self._died(process)
         return session
 
-    async def _let_go(self) -> None:
-        answers = self._session is None or await self.answers()
+    async def _let_go(self, *, forget: bool = False) -> None:
+        answers = self._session is None or bool(await self.ask("ping", timeout_s=ANSWERS_WITHIN_S))
+        if answers and forget and self._process is None:
+            await self.ask("forget", timeout_s=PATIENCE_S)
         opening, session, process = self._opening, self._session, self._process
         self._opening = self._session = self._process = None
         if opening is not None and not opening.done():
@@ -356,8 +363,8 @@ def session_of(opened: list[Session]) -> Session:
     return opened[0]
 
 
-async def _yes() -> bool:
-    return True
+async def _nobody(kind: str, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
+    return {}
 
 
 def _close(session: Session | None, process: ServerProcess | None, answers: bool = True) -> None:

@@ -43,7 +43,6 @@ from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
 T = TypeVar("T")
 NOTE_AFTER_S = 1.0
 QUESTION_TIMEOUT_S = 2.0
-ANSWERS_WITHIN_S = 1.0
 
 
 class DeephavenKernel(Kernel):  # type: ignore[misc]
@@ -79,7 +78,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     def connect_backend(self, backend: Backend) -> None:
         """The server's side is there; called once, before the first request is served."""
         self.backend = backend
-        backend.answers = self._server_answers
+        backend.ask = self.question
         self._publisher = Publisher(backend, self._send, self.question)
         self._publisher.live.is_young = self._runs.is_young
 
@@ -468,9 +467,6 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     # --- questions
 
-    async def _server_answers(self) -> bool:
-        return bool(await self.question("ping", timeout_s=ANSWERS_WITHIN_S))
-
     def note(self, run: Run, text: str) -> None:
         """Say something about a run that is under way, among its output."""
         if not run.quiet:
@@ -555,20 +551,20 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._interrupter.interrupt()
 
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
-        """End the session, and the server if it was launched; on the control thread."""
+        """End the session, and the server if it was launched; on the control thread. A restart means a clean namespace."""
         if self.backend is not None:
             loop = self.io_loop.asyncio_loop
-            closing = asyncio.run_coroutine_threadsafe(self._end(self.backend), loop)
+            closing = asyncio.run_coroutine_threadsafe(self._end(self.backend, restart), loop)
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(asyncio.wrap_future(closing), 10.0)
         if self.history is not None and threading.current_thread() is threading.main_thread():
             self.history.close()
         return {"status": "ok", "restart": restart}
 
-    async def _end(self, backend: Backend) -> None:
+    async def _end(self, backend: Backend, restart: bool) -> None:
         if self._publisher is not None:
             self._publisher.live.end_all("the kernel has ended")
-        await backend.close()
+        await backend.close(forget=restart)
 
 
 def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, Any]) -> None:

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import pytest
-from harness import LAUNCHED, Kernel, Place, started
+from harness import LAUNCHED, Kernel, Place, Vanilla, started
+from pydeephaven import Session
+
+from dh_kernel.model import PSK_AUTH_TYPE
 
 READY_TIMEOUT_S = 120.0
 DIE = "import os; print('before', end=''); os._exit(3)"
@@ -65,3 +68,31 @@ def test_asked_first(place: Place) -> None:
         kernel.interrupt()
         assert kernel.finish(run).error["ename"] == "KeyboardInterrupt"
         assert ask(kernel, "y")[1] == "1"
+
+
+CONSOLE_9 = "theirs_9 = 'theirs'\nretaken_9 = 'theirs'\nalias_9 = ticking_9"
+LEFT_9 = "sorted(name for name in globals() if name.endswith('_9'))"
+
+
+def test_a_restart_on_an_attached_server_takes_away_what_the_kernel_assigned(
+    attached_kernel: Kernel, vanilla: Vanilla
+) -> None:
+    """By `%dh restart`, and by Jupyter's restart; not what others have assigned, or assigned anew."""
+    session = Session(vanilla.host, vanilla.port, auth_type=PSK_AUTH_TYPE, auth_token=vanilla.key)
+    code = (
+        "import math as math_9\nfrom deephaven import time_table, empty_table\nticking_9 = time_table('PT0.1s')\n"
+        "gone_9 = time_table('PT0.1s')\nstill_9 = empty_table(1)\nretaken_9 = none_9 = None\ndef f_9():\n    global by_f_9\n"
+        "    by_f_9 = 1\nclass C_9: pass\nexec('by_exec_9 = [2]')\nglobals()['by_name_9'] = 'x'"
+    )
+    for restart in (lambda: attached_kernel.ok("%dh restart"), attached_kernel.restart):
+        attached_kernel.ok(code, READY_TIMEOUT_S)
+        attached_kernel.ok("f_9()")
+        session.run_script(CONSOLE_9)
+        attached_kernel.ok("1")
+        restart()
+        left = attached_kernel.ok(LEFT_9, READY_TIMEOUT_S).result
+        assert left == {"text/plain": "['alias_9', 'retaken_9', 'theirs_9']"}
+        ticks = "import time\nsize_10 = alias_9.size\ntime.sleep(1)\nprint(alias_9.size > size_10, theirs_9, retaken_9)"
+        assert attached_kernel.ok(ticks).text() == "True theirs theirs\n"
+        session.run_script("del alias_9, retaken_9, theirs_9")
+    session.close()
