@@ -191,6 +191,15 @@ class Backend:
         elif self._session is not None:
             self._gone(SessionLostError(f"The kernel has let go of {self._session.endpoint.address}, which does not answer."))
 
+    def advice(self, error: str) -> str | None:
+        """What to add to an error of a cell, where it is the machine that is short of something."""
+        if self._process is None or "No space left on device" not in error:
+            return None
+        return (
+            f"A disk is full; the server's temporary files are in {self._process.temporary_folder} (set TMPDIR for another"
+            " place). A formula that could not be compiled for it fails until %dh restart, also when there is space again."
+        )
+
     def warm_up(self, session: Session) -> None:
         """Let the session try its connections, beside everything else."""
         if not self._closing:

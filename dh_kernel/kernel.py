@@ -343,6 +343,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 "user_expressions": done.user_expressions,
                 "payload": list(done.payload),
             }
+        advice = self.backend.advice(str(done.error["evalue"])) if self.backend is not None else None
+        if advice is not None:
+            self.note(run, advice)
         if done.error["traceback"]:  # without one it has been shown already, in the user's own way
             self._send(run, "error", done.error)
         return {"status": "error", "execution_count": run.count, "user_expressions": {}, "payload": [], **done.error}

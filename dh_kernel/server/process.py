@@ -137,6 +137,11 @@ class ServerProcess:
                 return
         callback(self.death)
 
+    @property
+    def temporary_folder(self) -> str:
+        """Where the server's own folder is."""
+        return os.path.dirname(self._workdir)
+
     def on_output(self, callback: OutputCallback | None) -> None:
         """Call this, from the reading thread, with ("stdout" or "stderr", text) for what arrives from now on, once ready."""
         self._reader.on_output(callback)
@@ -172,9 +177,11 @@ class ServerProcess:
         One that is stopped, as by SIGSTOP, hears nothing and is killed at once, as with no time at all.
         """
         self.stopping = True
+        below = workdir.descendants(self.pid) if self.death is None else []
         if self.endpoint is not None and timeout_s > 0 and not self.is_stopped and self._ask_to_stop():
             self._dead.wait(timeout_s)
         self.kill()
+        _kill_each(below)  # those that have made a session of their own
         if self._watcher is not threading.current_thread():
             self._watcher.join(_END_TIMEOUT_S)
 
@@ -388,6 +395,13 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill_each(processes: list[tuple[int, str | None]]) -> None:
+    for pid, started in processes:
+        if started is not None and workdir.start_time(pid) == started:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _close_all(fds: list[int]) -> None:
