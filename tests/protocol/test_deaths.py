@@ -16,6 +16,7 @@ DIE = "import os; print('before', end=''); os._exit(3)"
 GONE = "the variables of this one are gone"
 
 
+@pytest.mark.long
 def test_a_fresh_server_by_itself(place: Place) -> None:
     """The default: what was printed is there, the cell tells of the end, the next one that variables are gone."""
     with started(place, LAUNCHED) as kernel:
