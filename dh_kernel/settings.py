@@ -117,6 +117,11 @@ class KernelSettings(Configurable):
         " path. Default: http:// with the server's host and port.",
     ).tag(config=True)
     interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
+    restart = Unicode(
+        "automatic",
+        help="When the server has died, the next cell 'automatic': starts a fresh one; 'ask': asks whether to, or is an error"
+        " where nobody can be asked; 'never': is an error, until %dh restart, %dh attach or %dh detach.",
+    ).tag(config=True)
     private_names = Bool(
         False,
         help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones.",
@@ -167,6 +172,7 @@ VARIABLES: Mapping[str, str] = {
     "live_outputs": "DH_KERNEL_LIVE_OUTPUTS",
     "browser_url": "DH_KERNEL_BROWSER_URL",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
+    "restart": "DH_KERNEL_RESTART",
     "private_names": "DH_KERNEL_PRIVATE_NAMES",
     "session_name": "DH_KERNEL_SESSION_NAME",
     "reconnect_time_s": "DH_KERNEL_RECONNECT_TIME",
@@ -232,6 +238,7 @@ class Settings:
     live_outputs: int = 20
     browser_url: str = ""
     interrupt_grace_s: float = 1.0
+    restart: str = "automatic"
     private_names: bool = False
     session_name: str = ""
     reconnect_time_s: float = 75.0
@@ -445,6 +452,7 @@ class _Checker:
             live_outputs=self._checked("live_outputs", _number(0, 1000), default.live_outputs),
             browser_url=self._checked("browser_url", origin, default.browser_url),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
+            restart=self._checked("restart", _restart, default.restart),
             private_names=self._checked("private_names", bool, default.private_names),
             session_name=self._checked("session_name", str, default.session_name),
             reconnect_time_s=self._checked("reconnect_time_s", _number(1, 86_400), default.reconnect_time_s),
@@ -481,6 +489,12 @@ def _number(least: float, most: float) -> Callable[[Any], Any]:
         return value
 
     return check
+
+
+def _restart(name: str) -> str:
+    if name not in ("automatic", "ask", "never"):
+        raise SettingsError(f"{name!r} is none of automatic, ask, never.")
+    return name
 
 
 def _zone(name: str) -> str:

@@ -235,6 +235,11 @@ class Kernel:
         reply: dict[str, Any] = self.client.get_control_msg(timeout=TIMEOUT_S)["content"]
         return reply
 
+    def restart(self) -> None:
+        """As the restart button does."""
+        self.manager.restart_kernel(now=False)
+        self.client.wait_for_ready(timeout=TIMEOUT_S)
+
     def interrupt(self) -> None:
         """As the stop button does."""
         self.manager.interrupt_kernel()

@@ -23,10 +23,11 @@ from typing import Any
 from .cells import Cell
 from .channel import Channel
 from .display import Bundle, text_of
+from .journal import Journal
 from .live import LiveOutputs
 from .preferences import Extent, Preferences
 from .process_output import ProcessOutput
-from .streams import EXACT, Switchboard, TextBuffer, exact_bytes, printable
+from .streams import EXACT, Switchboard, TextBuffer, printable, text_frame
 from .tables import Tables
 
 _ANSWER_LOOK_S = 0.05  # how long a wait may last before Python gets a chance to deliver an interrupt
@@ -84,13 +85,19 @@ class Outputs:
         self._namespace, self.bundle = namespace, bundle
         self._text = TextBuffer(self._send_text, channel.poke)
         channel.flush_source = self._text.flush_if_due
+        self._text.together = channel.together
         self._process_output: ProcessOutput | None = None
         self._takes_unowned = False
         self._answers: dict[str, queue.SimpleQueue[dict[str, Any]]] = {}
 
+    def keep_journal(self) -> str | None:
+        """In a launched server: keep what is put out where the kernel finds it after this process's death; its path."""
+        journal = self._channel.journal = self._text.journal = Journal.make()
+        return journal.path if journal is not None else None
+
     def take_process_output(self) -> bool:
         """In a launched server: show what belongs to no cell as well. Returns whether the file descriptors are read here."""
-        self._process_output = ProcessOutput.of_launcher(self._take_unowned, self._is_exact)
+        self._process_output = ProcessOutput.of_launcher(self._take_unowned, self._is_exact, self._channel.journal)
         self._takes_unowned = self._process_output is None
         if self._takes_unowned:  # else what belongs to no cell comes by the file descriptors
             self._switchboard.unowned.append(self._take_unowned)
@@ -294,13 +301,12 @@ class Outputs:
             self._switchboard.unowned.remove(self._take_unowned)
         if self._process_output is not None:
             self._process_output.close()
+        if self._channel.journal is not None:
+            self._channel.journal.close()
 
     def _send_text(self, cell_id: str, name: str, text: str) -> None:
-        marks, _, stream = name.rpartition(":")
-        raw = exact_bytes(text) if EXACT in name else None
-        shown = text if raw is None else ""
-        header = {"kind": "stream", "cell": cell_id, "name": stream, "text": shown, "log": "log" in marks}
-        self._channel.queue(header, () if raw is None else (raw,), size=len(text) + 64)
+        header, buffers = text_frame(cell_id, name, text)
+        self._channel.queue(header, buffers, size=len(text) + 64)
 
     def _take_unowned(self, name: str, text: str) -> None:
         cell = self.last_cell
