@@ -19,7 +19,7 @@ from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe
 from dh_kernel.settings import Settings
 
-from .launching import launch
+from .launching import keep_standby, launch
 from .training import Training
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PREVIEW_THREADS = 4
 LAST_WORDS_S = 0.5
 TRAIN_AFTER_S = 20.0
+SETTLED_AFTER_S = 5.0
 
 
 class Listener(Protocol):
@@ -214,15 +215,26 @@ class Backend:
         self._session, self._opening = session, None
         if process is not None and process.death is not None:
             raise self._died(process)
-        if process is not None and process.archive is not None and not process.archive_used:
-            self._loop.call_later(TRAIN_AFTER_S, self._train)
+        if process is not None:
+            learns = process.archive is not None and not process.archive_used and self._training is None
+            if learns or self.settings.standby:
+                self._loop.call_later(TRAIN_AFTER_S if learns else SETTLED_AFTER_S, self._help_the_next, learns)
         return session
 
-    def _train(self) -> None:
-        """Let the next servers start faster."""
-        if self._training is None and not self._closing:
-            self._training = Training(self.settings)
-            threading.Thread(target=self._training.run_quietly, name="dh-kernel-training", daemon=True).start()
+    def _help_the_next(self, learns: bool) -> None:
+        """Let the next servers start faster: from an archive, or ahead of time."""
+        if self._closing:
+            return
+        training = self._training = Training(self.settings) if learns and self._training is None else self._training
+        settings = self.settings
+
+        def work() -> None:
+            if learns and training is not None:
+                training.run_quietly()
+            if settings.standby and not self._closing:
+                keep_standby(settings)
+
+        threading.Thread(target=work, name="dh-kernel-training", daemon=True).start()
 
     async def _open_session(self, settings: Settings, process: ServerProcess | None) -> Session:
         opening = self._loop.run_in_executor(self._pool, self._open_blocking, settings, process)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -242,7 +242,7 @@ def _space() -> Iterator[Finding]:
 
 def _launch(settings: Settings) -> Iterator[Finding]:
     begun = time.monotonic()
-    process = ServerProcess.start(launch_options(settings))
+    process = ServerProcess.start(replace(launch_options(settings), standby=0))
     try:
         endpoint = process.wait_ready()
         ready_s = time.monotonic() - begun

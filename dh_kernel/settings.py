@@ -69,6 +69,13 @@ class KernelSettings(Configurable):
         help="Start launched servers from an archive of Java's classes, which is made once, some time after the first start,"
         " and kept in the user's cache folder.",
     ).tag(config=True)
+    standby = Int(
+        0,
+        help="How many spare servers wait for this user's next kernels, each with some 700 MB of memory; 0: none.",
+    ).tag(config=True)
+    standby_idle_s = Float(3600.0, help="Seconds after which spare servers end when no kernel has been started.").tag(
+        config=True
+    )
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
     max_tables = Int(1000, help="How many of them a cell shows at most; a line tells of the rest.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
@@ -103,6 +110,8 @@ VARIABLES: Mapping[str, str] = {
     "port": "DH_KERNEL_PORT",
     "start_timeout_s": "DH_KERNEL_START_TIMEOUT",
     "class_archive": "DH_KERNEL_CLASS_ARCHIVE",
+    "standby": "DH_KERNEL_STANDBY",
+    "standby_idle_s": "DH_KERNEL_STANDBY_IDLE",
     "show_tables": "DH_KERNEL_SHOW_TABLES",
     "max_tables": "DH_KERNEL_MAX_TABLES",
     "rows": "DH_KERNEL_ROWS",
@@ -152,6 +161,8 @@ class Settings:
     port: int = 0
     start_timeout_s: float = 120.0
     class_archive: bool = True
+    standby: int = 0
+    standby_idle_s: float = 3600.0
     show_tables: bool = True
     max_tables: int = 1000
     rows: int = 10
@@ -344,6 +355,8 @@ class _Checker:
             port=self._checked("port", _number(0, 65535), default.port),
             start_timeout_s=self._checked("start_timeout_s", _number(1, 3600), default.start_timeout_s),
             class_archive=self._checked("class_archive", bool, default.class_archive),
+            standby=self._checked("standby", _number(0, 8), default.standby),
+            standby_idle_s=self._checked("standby_idle_s", _number(1, 30 * 86_400), default.standby_idle_s),
             show_tables=self._checked("show_tables", bool, default.show_tables),
             max_tables=self._checked("max_tables", _number(0, 10_000), default.max_tables),
             rows=self._checked("rows", _number(1, 10_000), default.rows),

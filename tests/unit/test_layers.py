@@ -28,6 +28,7 @@ ALLOWED = {
     "install": {"settings", *LEAVES},
     "launching": {"server", "settings", *LEAVES},
     "trial": {"session", *LEAVES},
+    "standby": {"server", "launching", "settings", *LEAVES},
     "training": {"server", "launching", "settings", "trial", *LEAVES},
     "doctor": {"server", "launching", "settings", "trial", "__init__", *LEAVES},
     "backend": {"server", "session", "launching", "training", "settings", *LEAVES},
@@ -59,7 +60,7 @@ ALLOWED = {
     },
     "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
     "batch": {"batch", "install", "settings", "__init__", "__main__", *LEAVES},
-    "cli": {"doctor", "batch", "install", "settings", "__init__", *LEAVES},
+    "cli": {"doctor", "standby", "batch", "install", "settings", "__init__", *LEAVES},
     "__main__": {"app", "launching", "settings", "server", *LEAVES},
     "__init__": set(),
 }
