@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,10 @@ QUIET_S = 12.0
 TICK_S = 0.1
 WARM_WITHIN_S = 120.0
 RETRY_S = 60.0
+ASKED_WITHIN_S = 5.0
+_LOOK_EVERY_S = 0.25
 _LET_GO_S = 15.0
+_LOW = 10
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _WARM = (
     "import sys; sys.path[:1] == [''] and sys.path.pop(0); sys.path.append(sys.argv.pop(1)); "
@@ -60,8 +63,8 @@ class _Wish:
 class Keeper:
     """All of it; `serve` runs until there is nothing to keep."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
+    def __init__(self, listener: socket.socket, warm: Callable[[ServerProcess], None]) -> None:
+        self._listener, self._warm = listener, warm
         self._news = threading.Condition()
         self._wish: _Wish | None = None
         self._spares: list[tuple[str, ServerProcess]] = []
@@ -71,17 +74,18 @@ class Keeper:
         self._quiet_until = 0.0
         self._retry_at = 0.0
         self._problem = ""
-        self._stopping = False
+        self._stopping = self._over = False
 
     def serve(self) -> None:
         """Answer until nothing is kept and no server is given away."""
         maker = threading.Thread(target=self._make_and_end, name="dh-keeper-maker", daemon=True)
         maker.start()
-        self._listener.settimeout(1.0)
+        self._listener.settimeout(_LOOK_EVERY_S)
         while not self._is_over():
             with contextlib.suppress(TimeoutError, socket.timeout):
                 connection, _ = self._listener.accept()
                 threading.Thread(target=self._answer, args=(connection,), name="dh-keeper-client", daemon=True).start()
+        self._over = True
         self.stop()
         maker.join(_LET_GO_S)
 
@@ -96,7 +100,7 @@ class Keeper:
             if self._wish is not None and time.monotonic() - self._used > self._wish.idle_s:
                 self._wish = None
                 self._news.notify_all()
-            fresh = time.monotonic() - self._used < 2 * TICK_S + 5.0 and not self._stopping
+            fresh = time.monotonic() - self._used < ASKED_WITHIN_S and not self._stopping
             return not (self._wish or self._spares or self._making or self._given or fresh)
 
     # --- requests
@@ -199,7 +203,7 @@ class Keeper:
     # --- the maker's thread
 
     def _make_and_end(self) -> None:
-        while True:
+        while not self._over:
             with self._news:
                 surplus = [entry for entry in self._spares if not self._is_wanted(entry)]
                 self._spares = [entry for entry in self._spares if entry not in surplus]
@@ -235,7 +239,7 @@ class Keeper:
             gentle.start()
             try:
                 process.wait_ready()
-                _warm(process)
+                self._warm(process)
             finally:
                 throttle.set()
                 gentle.join()
@@ -253,7 +257,7 @@ class Keeper:
 
     def _hold_back(self, process: ServerProcess, done: threading.Event) -> None:
         """Let the start be slow, so that what people do is not."""
-        _set_group_nice(process.pid, 19)
+        _set_group_nice(process.pid, _LOW)
         ticks = 0
         while not done.wait(TICK_S) and process.death is None:
             with self._news:
@@ -281,7 +285,7 @@ def _set_group_nice(pid: int, value: int) -> None:
         file.write(str(value))
 
 
-def _warm(process: ServerProcess) -> None:
+def warm_by_cell(process: ServerProcess) -> None:
     """Run a cell there, as the first one of a kernel, from a process that ends afterwards."""
     assert process.endpoint is not None
     subprocess.run(
@@ -316,7 +320,7 @@ def main() -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(16)
-        keeper = Keeper(listener)
+        keeper = Keeper(listener, warm_by_cell)
         signal.signal(signal.SIGTERM, lambda *_: keeper.stop())
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         null = os.open(os.devnull, os.O_RDWR)

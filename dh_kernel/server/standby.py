@@ -259,7 +259,7 @@ def find_folder(*, make: bool) -> str | None:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     parents = [runtime] if runtime and os.path.isdir(runtime) else []
     names = [os.path.join(parent, "dh-kernel") for parent in parents]
-    names.append(os.path.join(workdir.temporary_folder(), f"dh-kernel-standby-{os.getuid()}"))
+    names += [os.path.join(parent, f"dh-kernel-standby-{os.getuid()}") for parent in (workdir.temporary_folder(), "/tmp")]
     for name in names:
         if len(os.fsencode(name)) > _LONGEST_PATH - 20:
             continue

@@ -23,7 +23,7 @@ ALLOWED = {
     "history": set(),
     "settings": LEAVES,
     "render": {"render", "model"},
-    "server": {"server", *LEAVES},
+    "server": {"server", "__init__", *LEAVES},
     "session": {"session", "runtime", *LEAVES},
     "install": {"settings", *LEAVES},
     "launching": {"server", "settings", *LEAVES},
@@ -83,9 +83,9 @@ ONLY = {
     },
     "deephaven": {"runtime", "plugin", "server/launcher"},
     "deephaven_internal": {"runtime/engine"},
-    "jpy": {"runtime", "server/launcher"},
+    "jpy": {"runtime", "server/launcher", "server/adoption"},
     "deephaven_server": {"server/launcher"},
-    "jupyter_client": {"install", "doctor", "batch", "kernel", "app"},
+    "jupyter_client": {"install", "doctor", "standby", "batch", "kernel", "app"},
     "nbclient": {"batch/notebooks"},
 }
 
@@ -170,5 +170,5 @@ def test_the_launcher_and_the_runtime_need_nothing_that_a_server_lacks() -> None
 
 def test_the_server_room_needs_the_standard_library_only() -> None:
     for module in (ROOT / "server").glob("*.py"):
-        if module.stem != "launcher":
+        if module.stem not in ("launcher", "adoption"):
             assert {name.split(".")[0] for name in imports_of(module)} <= sys.stdlib_module_names | {"dh_kernel"}, module
