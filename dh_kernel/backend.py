@@ -18,6 +18,7 @@ from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, S
 from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe
 from dh_kernel.settings import Settings
+from dh_kernel.timings import Timings
 
 from .launching import keep_standby, launch
 from .training import Training
@@ -50,6 +51,7 @@ class Backend:
         problem: SettingsError | None,
         first: ServerProcess | DhKernelError | None,
         listener: Listener,
+        timings: Timings | None = None,
     ) -> None:
         self.settings = settings
         self._problem, self._first, self._listener = problem, first, listener
@@ -62,6 +64,7 @@ class Backend:
         self._closing = False
         self._training: Training | None = None
         self.starts = 0
+        self.timings = timings or Timings.of_process()
         self.start()
 
     def start(self) -> None:
@@ -254,6 +257,7 @@ class Backend:
 
         endpoint = settings.endpoint if process is None else process.wait_ready()
         assert endpoint is not None
+        self.timings.mark("ready")
         if process is not None:
             process.on_exit(lambda death: self._call(self._on_exit, process))
         opened: list[Session] = []
@@ -269,7 +273,11 @@ class Backend:
             lambda error: self._call(self._on_lost, session_of(opened), error),
             opened.append,
         )
+        self.timings.mark("connected", session.connected_at)
+        self.timings.mark("opened")
         if process is not None:
+            self.timings.server = {} if process.from_standby else process.times
+            self.timings.start = _how_started(process)
             session.give_up_when(lambda: process.death is not None)
             process.hand_over_output()
         return session
@@ -303,6 +311,12 @@ class Backend:
 
     def _died(self, process: ServerProcess) -> ServerDiedError:
         return ServerDiedError(describe(process.last_words(), process.options))
+
+
+def _how_started(process: ServerProcess) -> str:
+    if process.from_standby:
+        return " (from standby)"
+    return " (from an archive of classes)" if process.archive_used else ""
 
 
 def session_of(opened: list[Session]) -> Session:

@@ -96,6 +96,7 @@ class KernelSettings(Configurable):
         False,
         help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones.",
     ).tag(config=True)
+    timings = Bool(False, help="Tell under the first cell where the time of the start went.").tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
 
@@ -125,6 +126,7 @@ VARIABLES: Mapping[str, str] = {
     "browser_url": "DH_KERNEL_BROWSER_URL",
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
     "private_names": "DH_KERNEL_PRIVATE_NAMES",
+    "timings": "DH_KERNEL_TIMINGS",
     "debug": "DH_KERNEL_DEBUG",
 }
 """The environment variable of each trait of `KernelSettings`."""
@@ -176,6 +178,7 @@ class Settings:
     browser_url: str = ""
     interrupt_grace_s: float = 1.0
     private_names: bool = False
+    timings: bool = False
     debug: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -370,6 +373,7 @@ class _Checker:
             browser_url=self._checked("browser_url", origin, default.browser_url),
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
             private_names=self._checked("private_names", bool, default.private_names),
+            timings=self._checked("timings", bool, default.timings),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._warnings),
         )

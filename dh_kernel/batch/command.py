@@ -291,6 +291,7 @@ def _environ(given: argparse.Namespace, serves: bool) -> dict[str, str]:
         "heap": given.heap,
         "jvm_args": given.jvm_args,
         "rows": given.rows,
+        "timings": "1" if given.timings else None,
     }
     if serves:
         if given.host is not None or given.existing is not None:

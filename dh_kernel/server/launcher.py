@@ -25,6 +25,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import Any
 
@@ -32,6 +33,7 @@ LONGEST_MESSAGE = 20_000
 INTERRUPT_EVERY_S = 0.5
 
 _FILE = sys.argv[1]
+_times = {"begun": time.monotonic()}  # of the start; on a clock that all processes share
 
 output_fds: tuple[int, int] | None = None
 workdir: str = ""
@@ -230,10 +232,12 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
     import deephaven_server
     from deephaven_server.start_jvm import start_jvm
 
+    _times["imported"] = time.monotonic()
     orders["version"] = deephaven_server.__version__
     reports.send(version=orders["version"])
     jvm_args = [*orders["jvm_args"], *_archive_options(orders, deephaven_server, reports)]
     start_jvm(jvm_args=jvm_args, java_home=orders["java_home"])
+    _times["jvm"] = time.monotonic()
     import jpy
 
     # After the JVM's start: a `-D` option would be in its list of arguments, which crash reports and diagnostic tools show.
@@ -242,6 +246,8 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
     _begin_warm_up()
     server.start()
     orders["port"] = server.port
+    _times["server"] = time.monotonic()
+    reports.send(times=_times)
 
 
 def _archive_options(orders: dict[str, Any], deephaven_server: Any, reports: Reports) -> list[str]:

@@ -110,6 +110,7 @@ class ServerProcess:
         self._dead = threading.Event()
         self._failure: _Failure | None = None
         self.from_standby = spare is not None
+        self.times: dict[str, float] = {}  # of the start, by the launcher
         self.stamps: list[tuple[str, int]] = []  # of a spare: what it has imported from
         self._given: Callable[[int], None] | None = None
         self._key = os.urandom(32).hex() if spare is None else spare[0].key
@@ -323,6 +324,7 @@ class ServerProcess:
         self.archive = report.get("archive", self.archive)
         self.archive_used = report.get("archive_used", self.archive_used)
         self.archive_made = report.get("archive_made", self.archive_made)
+        self.times = report.get("times", self.times)
         self.stamps = report.get("stamps", self.stamps)
         if "port" in report:
             self.endpoint = Endpoint("127.0.0.1", report["port"], PSK_AUTH_TYPE, self._key)

@@ -92,6 +92,7 @@ class Session:
     ) -> None:
         self.endpoint, self.id = endpoint, uuid.uuid4().hex[:12]
         self.info: ServerInfo | None = None
+        self.connected_at = 0.0
         self._options, self._on_event, self._on_lost = options, on_event, on_lost
         self._lock = threading.Lock()
         self._outbox, self._inbox = Outbox(), Inbox()
@@ -162,6 +163,7 @@ class Session:
 
     def _connect(self) -> None:
         client = connect(self.endpoint)
+        self.connected_at = time.monotonic()
         try:
             stream = self._open_stream(client)
             frames = stream.resp_stream
