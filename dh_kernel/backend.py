@@ -19,8 +19,9 @@ from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedErro
 from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe, without_report
 from dh_kernel.settings import Settings
+from dh_kernel.timings import Timings
 
-from .launching import launch
+from .launching import keep_standby, launch
 from .training import Training
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ LAST_WORDS_S = 0.5
 ANSWERS_WITHIN_S = 1.0
 PATIENCE_S = 5.0  # for a server that answers, to end in good order
 TRAIN_AFTER_S = 20.0
+SETTLED_AFTER_S = 5.0
 
 
 class Listener(Protocol):
@@ -52,6 +54,7 @@ class Backend:
         problem: SettingsError | None,
         first: ServerProcess | DhKernelError | None,
         listener: Listener,
+        timings: Timings | None = None,
     ) -> None:
         self.settings = settings
         self._problem, self._first, self._listener = problem, first, listener
@@ -70,6 +73,7 @@ class Backend:
         self._given_up = False  # the server was ended since it did not answer
         self.ask: Callable[..., Awaitable[dict[str, Any]]] = _nobody  # puts a question to the runtime
         self.starts = 0
+        self.timings = timings or Timings.of_process()
         self.start()
 
     def start(self) -> None:
@@ -338,15 +342,26 @@ class Backend:
         self._session, self._opening, self.lost = session, None, None
         if process is not None and process.death is not None:
             raise self._died(process)
-        if process is not None and process.archive is not None and not process.archive_used:
-            self._loop.call_later(TRAIN_AFTER_S, self._train)
+        if process is not None:
+            learns = process.archive is not None and not process.archive_used and self._training is None
+            if learns or self.settings.standby:
+                self._loop.call_later(TRAIN_AFTER_S if learns else SETTLED_AFTER_S, self._help_the_next, learns)
         return session
 
-    def _train(self) -> None:
-        """Let the next servers start faster."""
-        if self._training is None and not self._closing:
-            self._training = Training(self.settings)
-            threading.Thread(target=self._training.run_quietly, name="dh-kernel-training", daemon=True).start()
+    def _help_the_next(self, learns: bool) -> None:
+        """Let the next servers start faster: from an archive, or ahead of time."""
+        if self._closing:
+            return
+        training = self._training = Training(self.settings) if learns and self._training is None else self._training
+        settings = self.settings
+
+        def work() -> None:
+            if learns and training is not None:
+                training.run_quietly()
+            if settings.standby and not self._closing:
+                keep_standby(settings)
+
+        threading.Thread(target=work, name="dh-kernel-training", daemon=True).start()
 
     async def _open_session(self, settings: Settings, process: ServerProcess | None) -> Session:
         opening = self._loop.run_in_executor(self._pool, self._open_blocking, settings, process)
@@ -366,6 +381,7 @@ class Backend:
 
         endpoint = settings.endpoint if process is None else process.wait_ready()
         assert endpoint is not None
+        self.timings.mark("ready")
         if process is not None:
             process.on_exit(lambda death: self._call(self._on_exit, process))
         opened: list[Session] = []
@@ -385,7 +401,11 @@ class Backend:
             opened.append,
             take_over=take_over,
         )
+        self.timings.mark("connected", session.connected_at)
+        self.timings.mark("opened")
         if process is not None:
+            self.timings.server = {} if process.from_standby else process.times
+            self.timings.start = _how_started(process)
             session.give_up_when(lambda: process.death is not None)
             process.hand_over_output()
         return session
@@ -436,6 +456,12 @@ class Backend:
             self._given_up = False
             return ServerDiedError("The Deephaven server was ended: it did not answer, and was interrupted again.")
         return ServerDiedError(describe(process.last_words(), process.options))
+
+
+def _how_started(process: ServerProcess) -> str:
+    if process.from_standby:
+        return " (from standby)"
+    return " (from an archive of classes)" if process.archive_used else ""
 
 
 def session_of(opened: list[Session]) -> Session:

@@ -273,7 +273,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 self._tell(run)
             session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
             self._heartbeat.watch()
-            return await self._publish_until_done(run)
+            done = await self._publish_until_done(run)
+            self._tell_timings(run)
+            return done
         except DhKernelError as error:
             return _failed(run, error)
         finally:
@@ -308,6 +310,13 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if self._publisher is not None:
             self._publisher.finish(run)
         return done
+
+    def _tell_timings(self, run: Run) -> None:
+        """Under the first cell, where the time until its end went."""
+        assert self.backend is not None
+        if self.backend.settings.timings and not (run.is_comm or run.silent) and "done" not in self.backend.timings.kernel:
+            self.backend.timings.mark("done")
+            self._send(run, "stream", {"name": "stderr", "text": f"{self.backend.timings.line()}\n"})
 
     async def _run_command(self, run: Run, command: Command) -> CellDone:
         """Run a cell that changes the server. What runs elsewhere on the former one ends."""

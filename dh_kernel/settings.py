@@ -101,6 +101,13 @@ class KernelSettings(Configurable):
         help="Start launched servers from an archive of Java's classes, which is made once, some time after the first start,"
         " and kept in the user's cache folder.",
     ).tag(config=True)
+    standby = Int(
+        0,
+        help="How many spare servers wait for this user's next kernels, each with some 700 MB of memory; 0: none.",
+    ).tag(config=True)
+    standby_idle_s = Float(3600.0, help="Seconds after which spare servers end when no kernel has been started.").tag(
+        config=True
+    )
     show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
     max_tables = Int(1000, help="How many of them a cell shows at most; a line tells of the rest.").tag(config=True)
     rows = Int(10, help="Rows of a table's preview.").tag(config=True)
@@ -140,6 +147,7 @@ class KernelSettings(Configurable):
         help="Seconds that an attached server goes on with a cell, and keeps its output, when the kernel is gone without a"
         " word, or cannot be reached for longer than that; 0: the cell is interrupted.",
     ).tag(config=True)
+    timings = Bool(False, help="Tell under the first cell where the time of the start went.").tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
 
@@ -160,6 +168,8 @@ VARIABLES: Mapping[str, str] = {
     "port": "DH_KERNEL_PORT",
     "start_timeout_s": "DH_KERNEL_START_TIMEOUT",
     "class_archive": "DH_KERNEL_CLASS_ARCHIVE",
+    "standby": "DH_KERNEL_STANDBY",
+    "standby_idle_s": "DH_KERNEL_STANDBY_IDLE",
     "show_tables": "DH_KERNEL_SHOW_TABLES",
     "max_tables": "DH_KERNEL_MAX_TABLES",
     "rows": "DH_KERNEL_ROWS",
@@ -177,6 +187,7 @@ VARIABLES: Mapping[str, str] = {
     "session_name": "DH_KERNEL_SESSION_NAME",
     "reconnect_time_s": "DH_KERNEL_RECONNECT_TIME",
     "detached_time_s": "DH_KERNEL_DETACHED_TIME",
+    "timings": "DH_KERNEL_TIMINGS",
     "debug": "DH_KERNEL_DEBUG",
 }
 """The environment variable of each trait of `KernelSettings`."""
@@ -226,6 +237,8 @@ class Settings:
     port: int = 0
     start_timeout_s: float = 120.0
     class_archive: bool = True
+    standby: int = 0
+    standby_idle_s: float = 3600.0
     show_tables: bool = True
     max_tables: int = 1000
     rows: int = 10
@@ -243,6 +256,7 @@ class Settings:
     session_name: str = ""
     reconnect_time_s: float = 75.0
     detached_time_s: float = 3600.0
+    timings: bool = False
     debug: bool = False
     warnings: tuple[str, ...] = ()
     withheld: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -440,6 +454,8 @@ class _Checker:
             port=self._checked("port", _number(0, 65535), default.port),
             start_timeout_s=self._checked("start_timeout_s", _number(1, 3600), default.start_timeout_s),
             class_archive=self._checked("class_archive", bool, default.class_archive),
+            standby=self._checked("standby", _number(0, 8), default.standby),
+            standby_idle_s=self._checked("standby_idle_s", _number(1, 30 * 86_400), default.standby_idle_s),
             show_tables=self._checked("show_tables", bool, default.show_tables),
             max_tables=self._checked("max_tables", _number(0, 10_000), default.max_tables),
             rows=self._checked("rows", _number(1, 10_000), default.rows),
@@ -457,6 +473,7 @@ class _Checker:
             session_name=self._checked("session_name", str, default.session_name),
             reconnect_time_s=self._checked("reconnect_time_s", _number(1, 86_400), default.reconnect_time_s),
             detached_time_s=self._checked("detached_time_s", _number(0, 7 * 86_400), default.detached_time_s),
+            timings=self._checked("timings", bool, default.timings),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._secrets.warnings),
             withheld=dict(self._secrets.taken),

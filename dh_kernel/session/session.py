@@ -121,6 +121,7 @@ class Session:
         self.cells: tuple[str, ...] = ()
         """The cells that ran when the stream was opened, or whose end nobody had acknowledged."""
         self.server = ""  # names the server's process
+        self.connected_at = 0.0
         self._options, self._on_event, self._on_lost = options, on_event, on_lost
         self._lock = threading.Lock()
         self._outbox, self._inbox = Outbox(), Inbox()
@@ -225,6 +226,7 @@ class Session:
 
     def _connect(self) -> None:
         client = connect(self.endpoint, keep_alive=not self._options.launched)
+        self.connected_at = time.monotonic()
         try:
             stream = self._open_stream(client)
             frames = stream.resp_stream

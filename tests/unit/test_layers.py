@@ -21,20 +21,22 @@ ALLOWED = {
     "model": set(),
     "errors": set(),
     "history": set(),
+    "timings": set(),
     "credentials": set(LEAVES),
     "attaching": {"credentials", *LEAVES},
     "attach_options": {"attaching", *LEAVES},
     "settings": {"attaching", "credentials", *LEAVES},
     "render": {"render", "model"},
-    "server": {"server", *LEAVES},
+    "server": {"server", "__init__", *LEAVES},
     "session": {"session", "runtime", *LEAVES},
     "install": {"settings", "attaching", "credentials", *LEAVES},
     "kernelspecs": {"settings", "attaching", "credentials", *LEAVES},
     "launching": {"server", "settings", *LEAVES},
     "trial": {"session", *LEAVES},
+    "standby": {"server", "launching", "settings", *LEAVES},
     "training": {"server", "launching", "settings", "trial", *LEAVES},
-    "doctor": {"kernelspecs", "server", "launching", "settings", "trial", "__init__", *LEAVES},
-    "backend": {"server", "session", "launching", "training", "settings", *LEAVES},
+    "doctor": {"kernelspecs", "timings", "server", "launching", "settings", "trial", "__init__", *LEAVES},
+    "backend": {"timings", "server", "session", "launching", "training", "settings", *LEAVES},
     "flow": set(),
     "losses": set(LEAVES),
     "runs": {"session", "flow", *LEAVES},
@@ -67,10 +69,10 @@ ALLOWED = {
         "__init__",
         *LEAVES,
     },
-    "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
+    "app": {"kernel", "timings", "backend", "server", "settings", "history", "__init__", *LEAVES},
     "batch": {"batch", "install", "settings", "attach_options", "credentials", "__init__", "__main__", *LEAVES},
-    "cli": {"doctor", "kernelspecs", "batch", "install", "settings", "attach_options", "__init__", *LEAVES},
-    "__main__": {"app", "launching", "settings", "server", *LEAVES},
+    "cli": {"doctor", "standby", "kernelspecs", "batch", "install", "settings", "attach_options", "__init__", *LEAVES},
+    "__main__": {"app", "timings", "launching", "settings", "server", *LEAVES},
     "__init__": set(),
 }
 DEBUGPY = {"debugpy", "pydevd", "pydevd_tracing", "_pydevd_bundle", "_pydev_bundle"}
@@ -92,9 +94,9 @@ ONLY = {
     },
     "deephaven": {"runtime", "plugin", "server/launcher"},
     "deephaven_internal": {"runtime/engine"},
-    "jpy": {"runtime", "server/launcher"},
+    "jpy": {"runtime", "server/launcher", "server/adoption"},
     "deephaven_server": {"server/launcher"},
-    "jupyter_client": {"install", "kernelspecs", "batch", "kernel", "app"},
+    "jupyter_client": {"install", "kernelspecs", "standby", "batch", "kernel", "app"},
     "nbclient": {"batch/notebooks"},
     "ssl": {"session/greeting"},
     "keyring": {"credentials"},
@@ -181,5 +183,5 @@ def test_the_launcher_and_the_runtime_need_nothing_that_a_server_lacks() -> None
 
 def test_the_server_room_needs_the_standard_library_only() -> None:
     for module in (ROOT / "server").glob("*.py"):
-        if module.stem != "launcher":
+        if module.stem not in ("launcher", "adoption"):
             assert {name.split(".")[0] for name in imports_of(module)} <= sys.stdlib_module_names | {"dh_kernel"}, module
