@@ -376,7 +376,7 @@ class Backend:
             self._loop.run_in_executor(None, _close, opened.result(), None)
 
     def _open_blocking(self, settings: Settings, process: ServerProcess | None, take_over: str | None = None) -> Session:
-        # Heavy, with pydeephaven, pandas and pyarrow: imported while the server starts, and after the first requests.
+        # Heavy, with pydeephaven, numpy and pyarrow: imported while the server starts, and after the first requests.
         from dh_kernel.session import Session, SessionOptions
 
         endpoint = settings.endpoint if process is None else process.wait_ready()

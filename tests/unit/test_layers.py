@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -185,3 +186,11 @@ def test_the_server_room_needs_the_standard_library_only() -> None:
     for module in (ROOT / "server").glob("*.py"):
         if module.stem not in ("launcher", "adoption"):
             assert {name.split(".")[0] for name in imports_of(module)} <= sys.stdlib_module_names | {"dh_kernel"}, module
+
+
+def test_the_session_comes_without_pandas_and_leaves_it_to_others() -> None:
+    code = (
+        "import sys; from dh_kernel.session import Session; assert 'pandas' not in sys.modules; "
+        "import pydeephaven, pandas; assert pandas.DataFrame({'A': [1]}).shape == (1, 1)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
