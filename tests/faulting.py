@@ -249,9 +249,12 @@ def killed_while_idle(bench: Bench) -> None:
     former = bench.server
     bench.kill(signal.SIGKILL)
     wait_until(lambda: is_gone(former), "the server's end")
-    run = bench.kernel.ok("2 + 2", READY_TIMEOUT_S)
-    if not run.text("stderr"):  # it was sent before the kernel knew, and ran on nothing
-        raise AssertionError(run.messages)
+    run = bench.kernel.run("2 + 2", READY_TIMEOUT_S)
+    if run.reply["status"] == "error":  # it was sent before the kernel knew of the death, and ran on nothing
+        assert run.error["ename"] == "ServerDiedError"
+        assert "SIGKILL" in run.error["evalue"]
+        bench.died = True
+        return
     assert "SIGKILL" in run.text("stderr")
     assert FRESH in run.text("stderr")
     assert run.result == {"text/plain": "4"}
