@@ -45,11 +45,11 @@ class Asker:
     async def _ask(self, run: Run, event: InputAsked) -> None:
         async with self._turn:
             if run.over:  # a thread of a cell that has ended, where front ends take no questions any more
-                run.session.send("input_reply", cell=run.id, value="", eof=True)
+                run.session.send("input_reply", cell=event.cell, value="", eof=True)
                 return
             value = await self._answer(run, event.prompt, event.password)
             eof = value in (None, END_OF_FILE)
-            run.session.send("input_reply", cell=run.id, value=value or "", eof=eof)
+            run.session.send("input_reply", cell=event.cell, value=value or "", eof=eof)
 
     async def question(self, run: Run, prompt: str) -> str | None:
         """The answer to a question of the kernel's own; None if the run is interrupted first."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, SettingsError
+from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError, SettingsError
 from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe, without_report
 from dh_kernel.settings import Settings
@@ -38,8 +38,8 @@ class Listener(Protocol):
     def on_event(self, session: Session, event: Event, size: int) -> None:
         """An event has arrived."""
 
-    def on_gone(self, session: Session | None, error: DhKernelError) -> None:
-        """The server or the session has ended by itself."""
+    def on_gone(self, session: Session | None, error: DhKernelError) -> bool:
+        """The server or the session has ended by itself. Whether a cell was running."""
 
 
 class Backend:
@@ -61,6 +61,9 @@ class Backend:
         self._opening: asyncio.Task[Session] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._closing = False
+        self.detached: list[Session] = []
+        """Sessions of this kernel in which the server may still go on with a cell, the latest last."""
+        self._resumable: Session | None = None  # one that was lost while it was idle
         self._training: Training | None = None
         self.lost: DhKernelError | None = None  # why there is no server any more, until there is one, or is to be one
         self._given_up = False  # the server was ended since it did not answer
@@ -251,6 +254,54 @@ class Backend:
             raise self._died(process)
         return session
 
+    async def reattach(self, session: Session) -> None:
+        """Go on with a session of this kernel that was detached. The one in use is let go.
+
+        Raises:
+            SessionLostError: the server does not know it any more.
+            DhKernelError: the server cannot be reached; it may be tried again.
+        """
+        try:
+            await self._loop.run_in_executor(self._pool, session.reattach)
+        except SessionLostError:
+            self.detached.remove(session)
+            session.close(say_goodbye=False)
+            raise
+        self.detached.remove(session)
+        await self._use(session)
+
+    async def take_over(self, session_id: str) -> Session:
+        """Go on with a session on the server that is, or was, another kernel's. The one in use is let go.
+
+        Raises:
+            DhKernelError: there is no such session any more, or no server.
+        """
+        session = await self._loop.run_in_executor(self._pool, self._open_blocking, self.settings, None, session_id)
+        await self._use(session)
+        return session
+
+    async def _use(self, session: Session) -> None:
+        await self._let_go()
+        self._session, self.lost = session, None
+        self.settings = replace(self.settings, endpoint=session.endpoint)
+
+    async def _resume_idle(self) -> Session | None:
+        """The session that was lost while it was idle, if the server still has it.
+
+        Raises:
+            DhKernelError: the server cannot be reached; it may be tried again.
+        """
+        session = self._resumable
+        if session is None:
+            return None
+        try:
+            await self._loop.run_in_executor(self._pool, session.reattach)
+        except SessionLostError:
+            session.close(say_goodbye=False)
+            session = None
+        self._resumable = None
+        return session
+
     async def _let_go(self, *, forget: bool = False) -> None:
         answers = self._session is None or bool(await self.ask("ping", timeout_s=ANSWERS_WITHIN_S))
         if answers and forget and self._process is None:
@@ -267,6 +318,10 @@ class Backend:
         if self._problem is not None:
             raise SettingsError(str(self._problem))
         self.starts += 1
+        resumed = await self._resume_idle()
+        if resumed is not None:
+            self._session, self._opening = resumed, None
+            return resumed
         first, self._first = self._first, None
         process = first if first is not None else launch(self.settings)
         if isinstance(process, DhKernelError):
@@ -298,7 +353,7 @@ class Backend:
         if not opened.cancelled() and opened.exception() is None:
             self._loop.run_in_executor(None, _close, opened.result(), None)
 
-    def _open_blocking(self, settings: Settings, process: ServerProcess | None) -> Session:
+    def _open_blocking(self, settings: Settings, process: ServerProcess | None, take_over: str | None = None) -> Session:
         # Heavy, with pydeephaven, pandas and pyarrow: imported while the server starts, and after the first requests.
         from dh_kernel.session import Session, SessionOptions
 
@@ -311,13 +366,17 @@ class Backend:
             endpoint,
             SessionOptions(
                 launched=process is not None,
+                linger_s=settings.reconnect_time_s,
                 interrupt_grace_s=settings.interrupt_grace_s,
                 tables=settings.for_tables(),
                 private=settings.private_names and process is None,
+                detached_s=settings.detached_time_s,
+                name=settings.session_name,
             ),
             lambda event, size: self._call(self._listener.on_event, session_of(opened), event, size),
             lambda error: self._call(self._on_lost, session_of(opened), error),
             opened.append,
+            take_over=take_over,
         )
         if process is not None:
             session.give_up_when(lambda: process.death is not None)
@@ -355,10 +414,15 @@ class Backend:
 
     def _gone(self, error: DhKernelError) -> None:
         session, self._session, self._process = self._session, None, None
-        if session is not None:
+        self.lost = None if isinstance(error, SessionDetachedError) else error
+        hit = self._listener.on_gone(session, error)
+        if session is not None and isinstance(error, SessionDetachedError):
+            if hit:
+                self.detached.append(session)
+            else:
+                self._resumable = session
+        elif session is not None:
             session.close(say_goodbye=False)
-        self.lost = error
-        self._listener.on_gone(session, error)
 
     def _died(self, process: ServerProcess) -> ServerDiedError:
         if self._given_up:

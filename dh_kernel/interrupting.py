@@ -47,10 +47,10 @@ class Interrupter:
                 return
         runs = self._runs.to_interrupt()
         for run in reversed(runs):  # so that what waits is still known to wait for what runs
+            loop.call_soon_threadsafe(run.interrupted.set)
             if run.session is not None:
-                run.session.send("interrupt", cell=run.id)
-            else:
-                loop.call_soon_threadsafe(run.interrupted.set)
+                for cell in run.cells:
+                    run.session.send("interrupt", cell=cell)
         session = self._kernel.backend.current if self._kernel.backend is not None else None
         if session is not None and not runs:
             session.send("interrupt", cell="")

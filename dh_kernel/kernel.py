@@ -16,6 +16,7 @@ import contextlib
 import platform
 import threading
 import time
+import uuid
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
@@ -26,9 +27,9 @@ from ipykernel.kernelbase import Kernel
 from traitlets import Instance
 
 from dh_kernel import __version__
-from dh_kernel.errors import DhKernelError, SessionLostError
+from dh_kernel.errors import DhKernelError, SessionDetachedError, SessionLostError
 from dh_kernel.history import History
-from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText, TableShown
+from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText
 
 from .asking import Asker
 from .backend import Backend
@@ -38,11 +39,13 @@ from .flow import TAKEN
 from .heartbeat import Heartbeat
 from .interrupting import Interrupter
 from .publishing import Publisher
+from .reattaching import Reattacher, left_behind
 from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
 
 T = TypeVar("T")
 NOTE_AFTER_S = 1.0
 QUESTION_TIMEOUT_S = 2.0
+_ACK_AFTER_S = 0.1
 
 
 class DeephavenKernel(Kernel):  # type: ignore[misc]
@@ -73,7 +76,11 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._lanes: dict[str | None, Lane] = {}
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._died_idle: str | None = None
+        self._died_session: Any = None
+        self._told_of: Any = None
+        self._reattacher: Reattacher | None = None
         self._numbers = iter(range(1, 1 << 62))
+        self._tag = uuid.uuid4().hex[:8]  # a session may hold cells of another kernel, which it has taken over
 
     def connect_backend(self, backend: Backend) -> None:
         """The server's side is there; called once, before the first request is served."""
@@ -81,6 +88,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         backend.ask = self.question
         self._publisher = Publisher(backend, self._send, self.question)
         self._publisher.live.is_young = self._runs.is_young
+        self._reattacher = Reattacher(self._runs, backend, self.question, self._publish_event)
 
     # --- what front ends ask first
 
@@ -249,7 +257,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         return self._reply(run, done)
 
     def _new_run(self, parent: dict[str, Any], ident: Any) -> Run:
-        run = Run(f"c{next(self._numbers)}", parent, ident, self._count)
+        run = Run(f"c{self._tag}-{next(self._numbers)}", parent, ident, self._count)
         self._runs.add(run)
         return run
 
@@ -260,9 +268,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             if session is None:
                 return interrupted(run, "interrupted before the server was ready")
             run.session = session
-            if self._died_idle is not None and not run.is_comm:
-                self._send(run, "stream", {"name": "stderr", "text": f"{self._died_idle}\n"})
-                self._died_idle = None
+            if not run.is_comm:
+                self._tell(run)
             session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
             self._heartbeat.watch()
             return await self._publish_until_done(run)
@@ -271,11 +278,41 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         finally:
             self._runs.end(run)
 
+    def _tell(self, run: Run) -> None:
+        """What has become of the former session, or of another one of this name."""
+        if self._died_session is not None and self._died_session is run.session:
+            self._died_idle = None  # it is there again
+        notes = [self._died_idle]
+        self._died_idle = self._died_session = None
+        if not run.silent and self._told_of is not run.session:
+            self._told_of = run.session
+            notes.append(left_behind(run.session.left_behind))
+        for note in filter(None, notes):
+            self._send(run, "stream", {"name": "stderr", "text": f"{note.rstrip()}\n"})
+
+    async def _reattach(self, run: Run, wanted: str) -> CellDone:
+        """Pick up a session, and what it goes on with as this cell's own."""
+        assert self._reattacher is not None
+        assert self.backend is not None
+        former = self.backend.current
+        text = await self._noted(run, asyncio.ensure_future(self._reattacher.pick_up(run, wanted)), "Connecting")
+        if text is None:
+            return interrupted(run, "interrupted before the server was reached")
+        self._end_former(former)
+        self._told_of = run.session
+        self._send(run, "stream", {"name": "stderr", "text": text})
+        done = await self._reattacher.follow(run)
+        if self._publisher is not None:
+            self._publisher.finish(run)
+        return done
+
     async def _run_command(self, run: Run, command: Command) -> CellDone:
         """Run a cell that changes the server. What runs elsewhere on the former one ends."""
         assert self.backend is not None
         former = self.backend.current
         try:
+            if command.words[:1] == ("reattach",):
+                return await self._reattach(run, "".join(command.words[1:2]))
             text = await self._noted(run, asyncio.ensure_future(run_command(command, self.backend)), command.notice)
             if text is None:
                 return interrupted(run, "interrupted before the server was ready")
@@ -285,11 +322,16 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             return _failed(run, error)
         finally:
             self._runs.end(run)
-            if self.backend.current is not former:
-                self._died_idle = None
-                if self._publisher is not None:
-                    self._publisher.live.end_all("another server runs the cells", former)
-                self._end_runs(former, SessionLostError(f"Another cell has changed the server. {self.backend.next_step}"))
+            self._end_former(former)
+
+    def _end_former(self, former: Any) -> None:
+        """What runs, and what is live, in a session that is not in use any more."""
+        assert self.backend is not None
+        if self.backend.current is not former:
+            self._died_idle = None
+            if self._publisher is not None:
+                self._publisher.live.end_all("another server runs the cells", former)
+            self._end_runs(former, SessionLostError(f"Another cell has changed the server. {self.backend.next_step}"))
 
     async def _wait_for_session(self, run: Run) -> Any:
         """The open session; None if the wait was interrupted."""
@@ -329,11 +371,12 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             if isinstance(event, CellDone):
                 if self._publisher is not None:
                     self._publisher.finish(run)
-                session.consumed(size)
+                # Told, so that the end counts as known; a little later, so that what waits for the cell comes first.
+                asyncio.get_running_loop().call_later(_ACK_AFTER_S, _consumed_at_once, session, size)
                 return event
             await run.flow.room(size)
             await self._publish_event(run, event, begun)
-            session.consumed(size, at_once=isinstance(event, TableShown))
+            session.consumed(size)
 
     def _reply(self, run: Run, done: CellDone) -> dict[str, Any]:
         if done.error is None:
@@ -387,6 +430,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """What the session says, in order: to the run's coroutine, or at once if the run is over."""
         assert self.backend is not None
         assert self._publisher is not None
+        assert self._reattacher is not None
         self.heard_at = time.monotonic()
         if isinstance(event, ServerInfo):
             session.consumed(size)
@@ -401,16 +445,16 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if dealing is not None:
             dealing.add_done_callback(lambda _: session.consumed(size))
             return
-        run = self._runs.get(event.cell)
+        run = self._runs.get(event.cell) or self._reattacher.heir(session)
         if isinstance(event, StreamText) and event.last:
             run = self._runs.latest(session)
         if run is None or run.cut_off or _is_empty(event):
-            session.consumed(size)
+            session.consumed(size, at_once=isinstance(event, CellDone))
             return
         begun = self._publisher.begin(session, event)
         if run.over:
             task = asyncio.ensure_future(self._publish_event(run, event, begun))
-            task.add_done_callback(lambda _: session.consumed(size, at_once=True))
+            task.add_done_callback(lambda _: session.consumed(size))
         else:
             run.events.put_nowait((session, event, size, begun))
 
@@ -423,26 +467,35 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 hit |= not run.is_comm  # what a callback says may be shown nowhere
         return hit
 
-    def on_gone(self, session: Any, error: DhKernelError) -> None:
-        """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session."""
+    def on_gone(self, session: Any, error: DhKernelError) -> bool:
+        """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session.
+
+        Returns:
+            Whether a cell was running.
+        """
         if self._publisher is not None:
             self._publisher.live.end_all("the server or its session has ended", session)
         assert self.backend is not None
-        hit = self._end_runs(session, type(error)(f"{error}\n{self.backend.next_step}"))
-        self._died_idle = _FRESH if hit else f"{error}\n{_FRESH}"
+        goes_on = _GOES_ON if isinstance(error, SessionDetachedError) else self.backend.next_step
+        hit = self._end_runs(session, type(error)(f"{error}\n{goes_on}"))
+        if not hit or not isinstance(error, SessionDetachedError):
+            self._died_idle, self._died_session = _FRESH if hit else f"{error}\n{_FRESH}", session
         for question in self._questions.values():
             _settle(question, {})
         self._questions.clear()
+        return hit
 
     def _answered(self, session: Any, event: Answered, size: int) -> None:
         question = self._questions.pop(event.request, None)
         if event.table is None or question is None:
-            session.consumed(size, at_once=event.table is not None)
+            if event.table is not None and self.backend is not None:
+                self.backend.discard(session, event.table)
+            session.consumed(size)
             _settle(question, event.content)
             return
         assert self._publisher is not None
         bundle = asyncio.ensure_future(self._publisher.bundle(session, event.table))
-        bundle.add_done_callback(lambda _: session.consumed(size, at_once=True))
+        bundle.add_done_callback(lambda _: session.consumed(size))
         bundle.add_done_callback(lambda done: _settle(question, {**event.content, "data": done.result()}))
 
     async def _publish_event(self, run: Run, event: Event, begun: Any) -> None:
@@ -585,6 +638,16 @@ _ASK = "Its variables are gone. Start a fresh one? [y/n] "
 
 def _cause(error: DhKernelError) -> str:
     return str(error).partition("\n")[0]
+
+
+def _consumed_at_once(session: Any, size: int) -> None:
+    session.consumed(size, at_once=True)
+
+
+_GOES_ON = (
+    "The server goes on with the cell where it can. `%dh reattach` picks it up, with what it has put out meanwhile; other "
+    "cells get a fresh session."
+)
 
 
 def _without_surrogates(code: str) -> str:

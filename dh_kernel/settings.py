@@ -31,6 +31,7 @@ from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 
 CONFIG_NAME = "jupyter_dh_kernel_config"
 KEY_VARIABLE = "DH_KERNEL_KEY"
+JUPYTERS_NAME = "JPY_SESSION_NAME"  # Jupyter Server tells its kernels by it which notebook, or console, they are for
 _PREFIX = "DH_KERNEL_"
 
 T = TypeVar("T")
@@ -94,6 +95,20 @@ class KernelSettings(Configurable):
         False,
         help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones.",
     ).tag(config=True)
+    session_name = Unicode(
+        "",
+        help="On an attached server: what a later kernel finds this one's session by, should it end without a word."
+        " Default: what Jupyter calls it, such as the notebook's path.",
+    ).tag(config=True)
+    reconnect_time_s = Float(
+        75.0,
+        help="Seconds that the kernel tries to resume a broken connection to an attached server, and the server waits for it.",
+    ).tag(config=True)
+    detached_time_s = Float(
+        3600.0,
+        help="Seconds that an attached server goes on with a cell, and keeps its output, when the kernel is gone without a"
+        " word, or cannot be reached for longer than that; 0: the cell is interrupted.",
+    ).tag(config=True)
     debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
 
 
@@ -122,6 +137,9 @@ VARIABLES: Mapping[str, str] = {
     "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
     "restart": "DH_KERNEL_RESTART",
     "private_names": "DH_KERNEL_PRIVATE_NAMES",
+    "session_name": "DH_KERNEL_SESSION_NAME",
+    "reconnect_time_s": "DH_KERNEL_RECONNECT_TIME",
+    "detached_time_s": "DH_KERNEL_DETACHED_TIME",
     "debug": "DH_KERNEL_DEBUG",
 }
 """The environment variable of each trait of `KernelSettings`."""
@@ -172,6 +190,9 @@ class Settings:
     interrupt_grace_s: float = 1.0
     restart: str = "automatic"
     private_names: bool = False
+    session_name: str = ""
+    reconnect_time_s: float = 75.0
+    detached_time_s: float = 3600.0
     debug: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -365,6 +386,9 @@ class _Checker:
             interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
             restart=self._checked("restart", _restart, default.restart),
             private_names=self._checked("private_names", bool, default.private_names),
+            session_name=self._checked("session_name", str, self._environ.get(JUPYTERS_NAME, "").strip()),
+            reconnect_time_s=self._checked("reconnect_time_s", _number(1, 86_400), default.reconnect_time_s),
+            detached_time_s=self._checked("detached_time_s", _number(0, 7 * 86_400), default.detached_time_s),
             debug=self._checked("debug", bool, default.debug),
             warnings=tuple(self._warnings),
         )

@@ -304,6 +304,7 @@ def _environ(given: argparse.Namespace, serves: bool) -> dict[str, str]:
     if given.host is not None and given.port is None:
         environ[VARIABLES["server"]] = f"{given.host}:10000"
     environ[VARIABLES["private_names"]] = "0" if given.shared_names else "1"
+    environ[VARIABLES["detached_time_s"]] = "0"  # who would pick it up?
     if given.no_show_tables:
         environ[VARIABLES["show_tables"]] = "0"
     return environ

@@ -23,13 +23,15 @@ HELP = """\
 %dh attach HOST:PORT      run the cells on another server. Options: --key-file FILE or --key-env VARIABLE, where the key is;
                           --auth psk|basic|anonymous|CLASS; --anonymous
 %dh detach                back to a server of the kernel's own
+%dh reattach              pick up a cell that an attached server goes on with since the connection, or the kernel, was lost;
+                          `%dh reattach NAME` where there are several sessions
 %dh help                  this
 %%dh_console              run the cell as the console does: under the exclusive lock, so that no table ticks meanwhile
 """
-WORDS = ("attach", "detach", "grid", "help", "live", "restart", "set", "show", "tables")
-OF_KERNEL = ("attach", "detach", "restart")
+WORDS = ("attach", "detach", "grid", "help", "live", "reattach", "restart", "set", "show", "tables")
+OF_KERNEL = ("attach", "detach", "reattach", "restart")
 _WITH_EXPRESSION = ("grid", "show")
-_WITH_ARGUMENTS = ("attach", "live", "set")
+_WITH_ARGUMENTS = ("attach", "live", "reattach", "set")
 _FIRST_OPTION = re.compile(r"(?:^|\s)--(?=[a-z])")
 
 

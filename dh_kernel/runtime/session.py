@@ -47,12 +47,23 @@ _LANE_END_S = 1.0
 
 
 class RuntimeSession:
-    """What the kernel talks to. One per kernel; it outlives a broken stream for `linger_s`."""
+    """What the kernel talks to. One per kernel; it outlives a broken stream for `linger_s`.
+
+    Where something runs then, or has ended and nobody knows, it goes on without a kernel for `detached_s`.
+    """
 
     def __init__(
-        self, session_id: str, namespace: dict[str, Any], engine: Engine, own_files: tuple[str, ...], options: dict[str, Any]
+        self,
+        session_id: str,
+        namespace: dict[str, Any],
+        engine: Engine,
+        own_files: tuple[str, ...],
+        options: dict[str, Any],
+        left_behind: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
-        self.id = session_id
+        self.id, self.name = session_id, str(options.get("name", ""))
+        self._detached_s, self._alone_since = float(options.get("detached_s", 0)), 0.0
+        self._left_behind = left_behind
         self._engine, self._namespace, self._own_files = engine, namespace, own_files
         self._linger_s = float(options["linger_s"])
         self._launched = bool(options["launched"])
@@ -66,6 +77,7 @@ class RuntimeSession:
         self.channel = Channel(session_id, self._on_message)
         self.channel.on_connected = self._connected
         self.channel.on_disconnected = self._disconnected
+        self.channel.greeting = self._greeting
         self._tables = Tables(engine)
         preferences = Preferences(**options.get("tables", {}))
         self._outputs = Outputs(
@@ -232,7 +244,7 @@ class RuntimeSession:
     def _on_complete(self, message: dict[str, Any]) -> None:
         self._questioner.put(message)
 
-    _on_inspect = _on_forget = _on_why = _on_comm_info = _on_open_lane = _on_close_lane = _on_complete
+    _on_inspect = _on_forget = _on_why = _on_left_behind = _on_comm_info = _on_open_lane = _on_close_lane = _on_complete
 
     def _on_debug(self, message: dict[str, Any]) -> None:
         self._debugger.put(message)
@@ -297,6 +309,8 @@ class RuntimeSession:
             elif message["kind"] == "forget":
                 self._forget()
                 content = {"status": "ok"}
+            elif message["kind"] == "left_behind":
+                content = {"sessions": self._left_behind()}
             elif message["kind"] == "open_lane":
                 self._lane(message["lane"])
                 content = {}
@@ -347,12 +361,45 @@ class RuntimeSession:
             self._linger = None
         self.channel.queue({"kind": "ready", **self.ready}, references=[self._tables.sample()])
 
+    def _greeting(self) -> dict[str, Any]:
+        """What a kernel knows from the start: the cells that it will hear of, and sessions of this name left behind."""
+        namesakes = [each for each in self._left_behind() if self.name and each["name"] == self.name]
+        return {"cells": self._cells_to_tell(), "left_behind": namesakes}
+
     def _disconnected(self) -> None:
-        if self._closed or self._linger is not None:
-            return
-        self._linger = ServiceTimer(self._linger_s, self.close)
+        if not self._closed and self._linger is None:
+            self._alone_since = time.time()
+            self._in(self._linger_s, self._detach)
+
+    def _in(self, seconds: float, action: Callable[[], None]) -> None:
+        self._linger = ServiceTimer(seconds, action)
         self._linger.name, self._linger.daemon = "dh-kernel-linger", True
         self._linger.start()
+
+    def _detach(self) -> None:
+        """Nobody came back: end, unless something runs, or has ended, that somebody may want."""
+        if self._closed:
+            return
+        if not self._detached_s or not self._cells_to_tell():
+            self.close()
+            return
+        self._in(self._detached_s, self.close)
+        self.channel.detach()
+
+    def _cells_to_tell(self) -> list[str]:
+        """The cells that run, or wait, or have ended and no kernel knows it."""
+        return [*(cell.id for cell in list(self._cells.values()) if not cell.is_comm), *self.channel.undelivered_ends()]
+
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether nobody is connected, and somebody may want to know what has become of a cell."""
+        return not self._closed and not self.channel.is_connected and bool(self._detached_s and self._cells_to_tell())
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """For kernels that may take over a detached session."""
+        running = [cell.count for cell in list(self._cells.values()) if not cell.is_comm]
+        return {"id": self.id, "name": self.name, "running": running, "since": self._alone_since}
 
     def on_close(self, action: Callable[[], None]) -> None:
         """Call `action` when the session has ended."""

@@ -16,19 +16,25 @@ from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldErro
 from dh_kernel.model import Endpoint
 
 CONNECT_TIMEOUT_S = 10.0
+# A connection that is cut silently is noticed within 20 seconds, so that there is time to make another. That one is tried at
+# once: else gRPC lets all channels to one address share a connection, and the pause after its failures.
+KEEP_ALIVE = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
 # No limit on a message: a table's reference and a long line must pass.
 CLIENT_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-# A stream that is cut silently is noticed. Not for a server of our own, whose end is known: it may be stopped for long.
-_KEEP_ALIVE = [
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
-]
 
 
 def connect(endpoint: Endpoint, *, keep_alive: bool = True) -> DeephavenSession:
     """A pydeephaven session.
 
+    Args:
+        keep_alive: not for a server of our own, whose end is known otherwise: it may be stopped for long, and go on.
     Raises:
         ConnectError: nobody answers there, or not a Deephaven server.
         AuthenticationError: the credentials are refused.
@@ -41,7 +47,7 @@ def connect(endpoint: Endpoint, *, keep_alive: bool = True) -> DeephavenSession:
             auth_type=endpoint.auth_type,
             auth_token=endpoint.auth_token,
             never_timeout=False,
-            client_opts=[*CLIENT_OPTIONS, *(_KEEP_ALIVE if keep_alive else ())],
+            client_opts=[*CLIENT_OPTIONS, *(KEEP_ALIVE if keep_alive else ())],
         )
     except (DHError, grpc.RpcError) as error:
         raise translated(error, endpoint) from None

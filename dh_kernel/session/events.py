@@ -165,6 +165,24 @@ class Answered(Event):
 
 
 @dataclass(frozen=True)
+class DetachedSession:
+    """A session on the server that no kernel is connected to. `running`: the numbers of its cells that run or wait.
+
+    `since`: when its kernel was last there, in seconds since 1970 UTC.
+    """
+
+    id: str
+    name: str
+    running: tuple[int, ...]
+    since: float
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> DetachedSession:
+        """From what the runtime says of it."""
+        return cls(content["id"], content["name"], tuple(content["running"]), content["since"])
+
+
+@dataclass(frozen=True)
 class ServerInfo(Event):
     """What the runtime says of the server when a stream opens."""
 
@@ -247,6 +265,11 @@ def _answer(header: dict[str, Any], references: Sequence[Any]) -> Answered:
     return Answered("", header["request"], content, _table(content["table"], references) if "table" in content else None)
 
 
+def _ready(header: dict[str, Any]) -> ServerInfo:
+    plain = {name: header[name] for name in ("deephaven", "python", "pid", "heap_bytes", "reads_output")}
+    return ServerInfo("", **plain, debugger=header.get("debugger", False), journal=header.get("journal"))
+
+
 _READERS: dict[str, Any] = {
     "display": lambda h, r: Displayed(h["cell"], h["data"], h["metadata"], h.get("display_id"), h["update"]),
     "clear": lambda h, r: Cleared(h["cell"], h["wait"]),
@@ -258,14 +281,5 @@ _READERS: dict[str, Any] = {
     "input": lambda h, r: InputAsked(h["cell"], h["prompt"], h["password"]),
     "done": _done,
     "answer": _answer,
-    "ready": lambda h, r: ServerInfo(
-        "",
-        h["deephaven"],
-        h["python"],
-        h["pid"],
-        h["heap_bytes"],
-        h["reads_output"],
-        h.get("debugger", False),
-        h.get("journal"),
-    ),
+    "ready": lambda h, r: _ready(h),
 }

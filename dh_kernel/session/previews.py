@@ -14,7 +14,10 @@ from pydeephaven import Session as DeephavenSession
 
 from dh_kernel.model import Endpoint
 
-from .sent import SentTable
+from .connect import KEEP_ALIVE
+
+_OPTIONS = [("grpc.max_receive_message_length", -1), *KEEP_ALIVE]
+_UNREACHED = (flight.FlightUnavailableError, flight.FlightCancelledError)
 
 
 class HeadReader:
@@ -31,8 +34,6 @@ class HeadReader:
 
         Source: DoGet of an export ticket, Deephaven's Flight service; field metadata `deephaven:type`.
         """
-        if isinstance(reference, SentTable):
-            return reference.read()
         options = flight.FlightCallOptions(headers=self._session.grpc_metadata, timeout=60.0)
         return self._flight().do_get(flight.Ticket(reference.ticket.bytes), options).read_all()
 
@@ -45,5 +46,10 @@ class HeadReader:
     def _flight(self) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = flight.FlightClient(self._location, generic_options=[("grpc.max_receive_message_length", -1)])
+                self._client = flight.FlightClient(self._location, generic_options=_OPTIONS)
             return self._client
+
+
+def is_connection_error(error: Exception) -> bool:
+    """Whether the server was not reached, or not to the end: not what it answered."""
+    return isinstance(error, _UNREACHED)

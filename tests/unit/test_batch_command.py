@@ -83,6 +83,7 @@ def test_settings_become_variables_of_the_kernel() -> None:
         "DH_KERNEL_ROWS": "3",
         "DH_KERNEL_SHOW_TABLES": "0",
         "DH_KERNEL_PRIVATE_NAMES": "1",
+        "DH_KERNEL_DETACHED_TIME": "0",
     }
     assert order("--host", "db", "a.py").environ["DH_KERNEL_SERVER"] == "db:10000"
     assert order("--port", "81", "a.py", serves=True).environ["DH_KERNEL_PORT"] == "81"

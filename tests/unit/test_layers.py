@@ -43,8 +43,10 @@ ALLOWED = {
     "debugging": set(LEAVES),
     "debug_channel": {"debugging"},
     "commands": {"backend", "settings", "runtime", *LEAVES},
+    "reattaching": {"backend", "runs", "session", *LEAVES},
     "kernel": {
         "commands",
+        "reattaching",
         "debug_channel",
         "flow",
         "runs",
