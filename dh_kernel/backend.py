@@ -441,7 +441,7 @@ class Backend:
 
     def _gone(self, error: DhKernelError) -> None:
         session, self._session, self._process = self._session, None, None
-        self.lost = error
+        self.lost = None if isinstance(error, SessionDetachedError) else error
         hit = self._listener.on_gone(session, error)
         if session is not None and isinstance(error, SessionDetachedError):
             if hit:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness import Kernel, Run, descendants, is_gone, wait_until
+from proxy import Proxy
 
 READY_TIMEOUT_S = 180.0
 HEAP = "640m"
@@ -36,6 +37,8 @@ class Bench:
 
     def __init__(self, kernel: Kernel, temporary: Path, number: random.Random, *, small: bool) -> None:
         self.kernel, self.temporary, self.number, self.small = kernel, temporary, number, small
+        self.proxy: Proxy | None = None  # to a server that the kernel can attach to, with the key in this file
+        self.key_file: Path | None = None
         self.died = False
         self.delays_s: list[float] = []
         self._servers: list[int] = []
@@ -97,7 +100,7 @@ class Bench:
         note = run.text("stderr")
         assert (FRESH in note) == self.died, note
         if self.died:
-            self._former_server_is_gone()
+            self.server_was_replaced(self.server)
         kernel.ok("kept = 1")
         assert kernel.ok("1 + 1").kinds == ["execute_input", "execute_result"]
         self.died = False
@@ -105,8 +108,9 @@ class Bench:
         assert len(self._folders()) == 1, self._folders()
         self._note_resources()
 
-    def _former_server_is_gone(self) -> None:
-        former, self.server = self.server, self._find_server()
+    def server_was_replaced(self, former: int) -> None:
+        """Another one runs the cells; of the former one nothing is left."""
+        self.server = self._find_server()
         assert former != self.server
         wait_until(lambda: is_gone(former), "the former server ends")
         wait_until(lambda: not _of_session(former), "what its cells started has ended")
@@ -249,13 +253,16 @@ def killed_while_idle(bench: Bench) -> None:
     former = bench.server
     bench.kill(signal.SIGKILL)
     wait_until(lambda: is_gone(former), "the server's end")
-    run = bench.kernel.ok("2 + 2", READY_TIMEOUT_S)
-    if not run.text("stderr"):  # it was sent before the kernel knew, and ran on nothing
-        raise AssertionError(run.messages)
+    run = bench.kernel.run("2 + 2", READY_TIMEOUT_S)
+    if run.reply["status"] == "error":  # it was sent before the kernel knew of the death, and ran on nothing
+        assert run.error["ename"] == "ServerDiedError"
+        assert "SIGKILL" in run.error["evalue"]
+        bench.died = True
+        return
     assert "SIGKILL" in run.text("stderr")
     assert FRESH in run.text("stderr")
     assert run.result == {"text/plain": "4"}
-    bench._former_server_is_gone()
+    bench.server_was_replaced(bench.server)
     bench.kernel.ok("kept = 1")
 
 
@@ -315,7 +322,7 @@ def full_disk(bench: Bench) -> None:
     if bench.number.random() < 0.5:
         bench.dies(bench.kernel.send("import os; os._exit(6)"), "exit code 6")
         bench.kernel.ok("kept = 1", READY_TIMEOUT_S)
-        bench._former_server_is_gone()
+        bench.server_was_replaced(bench.server)
         bench.died = False
     filler.unlink()
     bench.kernel.ok(f"from deephaven import empty_table\nt = empty_table(1).update('B = i + {number}');")
@@ -375,7 +382,7 @@ def stopped_and_restarted(bench: Bench) -> None:
         wait_until(lambda: is_gone(former), "the stopped server ends", 4.0)
         bench.kernel.finish(run, READY_TIMEOUT_S)
     assert run.text().startswith("A fresh server"), run.messages
-    bench._former_server_is_gone()
+    bench.server_was_replaced(bench.server)
     bench.kernel.ok("kept = 1")
 
 
@@ -388,7 +395,7 @@ def restarted_with_children(bench: Bench) -> None:
     kids = [int(pid) for pid in bench.kernel.ok(source).text().split()]
     bench.kernel.ok("%dh restart", READY_TIMEOUT_S)
     wait_until(lambda: all(map(is_gone, kids)), "the children end")
-    bench._former_server_is_gone()
+    bench.server_was_replaced(bench.server)
     bench.kernel.ok("kept = 1")
 
 

@@ -37,6 +37,8 @@ CLIENT_OPTIONS: list[tuple[str, int | str]] = [
 def connect(endpoint: Endpoint, *, keep_alive: bool = True) -> DeephavenSession:
     """A pydeephaven session.
 
+    Args:
+        keep_alive: not for a server of our own, whose end is known otherwise: it may be stopped for long, and go on.
     Raises:
         ConnectError: nobody answers there, or not a Deephaven server.
         AuthenticationError: the credentials are refused.

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("faulting")
+pytest.register_assert_rewrite("faulting", "faulting_network")

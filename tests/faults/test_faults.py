@@ -1,6 +1,6 @@
-"""Every fault of a launched server, in random order, against one kernel process that lives through all of them.
+"""Every fault of launched servers and of the network, in random order, against one kernel process that lives through all.
 
-    scripts/test -m long tests/faults                          20 rounds of all: takes an hour and a half on two cores
+    scripts/test -m long tests/faults                          20 rounds of all: takes two hours on two cores
     scripts/test tests/faults                                  one round of the most important ones
     scripts/test -m long tests/faults --fault-rounds 2 --fault-seed 7 --faults crash,abort
 
@@ -21,7 +21,11 @@ from pathlib import Path
 
 import pytest
 from faulting import ALL, HEAP, SHORT, Bench, Fault, full_disk
-from harness import Place, started
+from faulting_network import NETWORK, RECONNECT_S
+from harness import Place, Vanilla, started
+from proxy import Proxy
+
+from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 
 ROUNDS = 20
 NAME = "deephaven-faults"
@@ -55,6 +59,7 @@ def bench(
         print(f"\nfaults: seed {seed}", flush=True)
     environ = {"TMPDIR": str(folder), "DH_KERNEL_HEAP": HEAP, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     if request.node.get_closest_marker("long"):
+        environ["DH_KERNEL_RECONNECT_TIME"] = str(RECONNECT_S)
         make_archive(place, environ)
     else:
         environ["DH_KERNEL_CLASS_ARCHIVE"] = "0"
@@ -97,14 +102,21 @@ def test_the_most_important_faults_once(bench: Bench, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.long
-def test_every_fault_many_times(bench: Bench, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_fault_many_times(
+    bench: Bench, vanilla: Vanilla, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.key_file = vanilla.key_file
+    bench.proxy = Proxy(Endpoint(vanilla.host, vanilla.port, PSK_AUTH_TYPE, vanilla.key))
     rounds = request.config.getoption("--fault-rounds") or ROUNDS
     wanted = request.config.getoption("--faults")
-    faults = [fault for fault in ALL if not wanted or fault.__name__ in wanted.split(",")]
+    faults = [fault for fault in (*ALL, *NETWORK) if not wanted or fault.__name__ in wanted.split(",")]
     if not bench.small:
         with capsys.disabled():
             print("full_disk is left out: no tmpfs can be mounted here", flush=True)
         faults = [fault for fault in faults if fault is not full_disk]
     order = faults * rounds
     bench.number.shuffle(order)
-    run_all(bench, order, capsys)
+    try:
+        run_all(bench, order, capsys)
+    finally:
+        bench.proxy.close()
