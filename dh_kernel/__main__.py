@@ -9,13 +9,12 @@ import sys
 
 def main() -> None:
     """Run one kernel until it is shut down."""
-    from dh_kernel.settings import load_settings
+    from dh_kernel.settings import load_settings, withhold
     from dh_kernel.timings import Timings
 
     timings = Timings.of_process()
     settings, problem = load_settings(sys.argv[1:], os.environ)
-    for name in settings.withheld:  # nothing that this process starts shall inherit it
-        os.environ.pop(name, None)
+    withhold(settings)
     first = None
     if problem is None and settings.endpoint is None:
         from dh_kernel.launching import launch

@@ -7,10 +7,11 @@ Refuses to check values: `settings` does, with one text for all places.
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dh_kernel.attaching import KEY_VARIABLE
 from dh_kernel.errors import SettingsError
@@ -82,6 +83,30 @@ def _server(given: argparse.Namespace, default_port: int | None) -> str | None:
     if host.count(":") > 1 and "://" not in host and not host.startswith("["):
         host = f"[{host}]"
     return f"{host.rstrip('/')}:{given.port if given.port is not None else default_port}"
+
+
+def closest_option(name: str, options: Iterable[str]) -> str | None:
+    """The option that was meant: one that begins so, or else looks alike."""
+    known = sorted(option for option in options if option.startswith("--") and option != "--help")
+    begun = [option for option in known if option.startswith(name)]
+    return next(iter(begun or difflib.get_close_matches(name, known, n=1, cutoff=0.6)), None)
+
+
+_OTHERWISE = {
+    "server": "--host",
+    "key_file": "--auth-token-file",
+    "headers": "--header",
+    "channel_options": "--channel-option",
+}
+
+
+def as_options(text: str) -> str:
+    """A complaint about settings on a kernel's command line, with the options in their place."""
+
+    def option(match: re.Match[str]) -> str:
+        return _OTHERWISE.get(match[1]) or "--" + match[1].replace("_", "-")
+
+    return re.sub(r"--KernelSettings\.(\w+)", option, text)
 
 
 def absolute(settings: Mapping[str, list[str]]) -> dict[str, list[str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError, SettingsError
 from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe, without_report
-from dh_kernel.settings import Settings
+from dh_kernel.settings import Settings, withhold
 from dh_kernel.timings import Timings
 
 from .launching import keep_standby, launch
@@ -179,8 +178,7 @@ class Backend:
     def withhold(self, taken: Mapping[str, str]) -> None:
         """Keep variables that held a secret from all that is started from now on."""
         self.settings = replace(self.settings, withheld={**self.settings.withheld, **taken})
-        for name in taken:
-            os.environ.pop(name, None)
+        withhold(self.settings)
 
     def note_log(self, text: str) -> None:
         """Keep what the server's process wrote, to tell it should the process end."""

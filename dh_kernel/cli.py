@@ -13,31 +13,51 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dh_kernel import __version__
-from dh_kernel.attach_options import DEFAULT_PORT, PATHS, absolute, add_attach_options, attach_settings
+from dh_kernel.attach_options import DEFAULT_PORT, PATHS, absolute, add_attach_options, attach_settings, closest_option
+from dh_kernel.declarations import FIELDS, Declaration
 from dh_kernel.errors import DhKernelError, SettingsError
 from dh_kernel.settings import VARIABLES, as_arguments
 
 EXIT_ERROR = 1
 EXIT_USAGE = 64
 
-# Options of `install` that are a setting each; the help texts are short forms of those in KernelSettings.
-_SETTINGS = {
-    "heap": ("SIZE", "Java heap of a launched server: 4g, 512m"),
-    "java_home": ("DIRECTORY", "JDK for a launched server"),
-    "python": ("PROGRAM", "Python for a launched server, with deephaven-server installed"),
-    "jvm_args": ("ARGUMENTS", "more options for Java, as one word: --jvm-args='-Xss2m -Dname=value'"),
-}
-
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command line, and leaves with the exit code that sysexits.h has for it."""
+    """Says what is wrong with a command line, and leaves with the exit code that sysexits.h has for it.
+
+    No abbreviations: `--key` would be `--key-file`, and a key be taken for a path. What stands behind an option that is not
+    known may be a key, and is not repeated.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The arguments, all of them known."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(_unknown(unknown, _options_of(self, found)))
+        return found
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def _options_of(parser: argparse.ArgumentParser, found: argparse.Namespace) -> list[str]:
+    chosen = getattr(found, "chosen", None)
+    return [option for action in (chosen or parser)._actions for option in action.option_strings]
+
+
+def _unknown(words: Sequence[str], options: Sequence[str]) -> str:
+    names = [word.partition("=")[0] for word in words if word.startswith("-")]
+    if not names:
+        return "there are more words than the command takes"
+    close = closest_option(names[0], options)
+    return f"there is no option {names[0]}." + (f" Did you mean {close}?" if close else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +102,7 @@ def _add_install(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="write a kernelspec that any Jupyter or VS Code of this user can start",
         description="Write a kernelspec with the absolute path of this Python, and with the settings given here.",
     )
-    parser.set_defaults(command=_install)
+    parser.set_defaults(command=_install, chosen=parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--user", action="store_true", help="into the user's Jupyter directory (default)")
     where.add_argument("--sys-prefix", action="store_true", help="into this Python's environment")
@@ -93,11 +113,17 @@ def _add_install(commands: argparse._SubParsersAction[_Parser]) -> None:
         parser.add_argument_group("a server that runs already", "Without these the kernel launches one."),
         f"its port (default: {DEFAULT_PORT}); without --host the port of a launched server",
     )
-    for setting, (metavar, text) in _SETTINGS.items():
-        parser.add_argument("--" + setting.replace("_", "-"), metavar=metavar, help=text)
+    group = parser.add_argument_group("settings of the kernel", "docs/settings.md has them all; yes or no is 1 or 0.")
+    for setting in _settings_of_install():
+        group.add_argument(setting.option, dest=setting.name, metavar="VALUE", help=setting.help.replace("%", "%%"))
     parser.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="one more environment variable; can be repeated"
     )
+
+
+def _settings_of_install() -> list[Declaration]:
+    """Those that have an option of their own there, beside those of an attached server."""
+    return [declared for declared in FIELDS.values() if declared.name != "port"]
 
 
 def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -106,7 +132,7 @@ def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="the kernelspecs of this kernel, where they lead, and what is wrong with them",
         description="The kernelspecs of this kernel that Jupyter finds. The exit code is 1 where one would not work.",
     )
-    parser.set_defaults(command=_list)
+    parser.set_defaults(command=_list, chosen=parser)
     parser.add_argument("--json", action="store_true", help="the same for programs")
 
 
@@ -135,7 +161,7 @@ def _list(arguments: argparse.Namespace) -> None:
 def _add_uninstall(commands: argparse._SubParsersAction[_Parser]) -> None:
     for name, about in (("uninstall", "remove kernelspecs of this kernel, and no others"), ("remove", "the same")):
         parser = commands.add_parser(name, help=about, description="Remove kernelspecs of this kernel, as `list` shows them.")
-        parser.set_defaults(command=_uninstall)
+        parser.set_defaults(command=_uninstall, chosen=parser)
         parser.add_argument("names", nargs="+", metavar="NAME", help="the name for --kernel")
 
 
@@ -155,7 +181,7 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="examine what the kernel needs, up to a cell on a real server",
         description="Examine what the kernel needs here. The exit code is 0 where all is well, and 1 where it is not.",
     )
-    parser.set_defaults(command=_doctor)
+    parser.set_defaults(command=_doctor, chosen=parser)
     parser.add_argument("--json", action="store_true", help="the findings for programs")
     parser.add_argument("--no-trial", action="store_true", help="start no server, and attach to none")
     add_attach_options(parser.add_argument_group("a server that runs already", "Without these, where the settings lead."))
@@ -237,10 +263,10 @@ def _environment(arguments: argparse.Namespace) -> dict[str, str]:
     settings = absolute(attach_settings(arguments))
     if arguments.port is not None and "server" not in settings:
         settings["port"] = [str(arguments.port)]
-    for setting in _SETTINGS:
-        value = getattr(arguments, setting)
+    for name in (setting.name for setting in _settings_of_install()):
+        value = getattr(arguments, name)
         if value is not None:
-            is_path = setting == "java_home" or (setting == "python" and os.path.dirname(value))  # `python3.12` is for PATH
-            settings[setting] = [os.path.abspath(os.path.expanduser(value)) if is_path else value]
+            is_path = name == "java_home" or (name == "python" and os.path.dirname(value))  # `python3.12` is for PATH
+            settings[name] = [os.path.abspath(os.path.expanduser(value)) if is_path else value]
     environment.update({VARIABLES[setting]: " ".join(texts) for setting, texts in settings.items()})
     return environment

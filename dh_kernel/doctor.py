@@ -23,7 +23,7 @@ from dh_kernel import __version__
 from dh_kernel.errors import DhKernelError, SettingsError
 from dh_kernel.launching import archive_folder, launch_options
 from dh_kernel.server import ServerProcess, find_java
-from dh_kernel.settings import VARIABLES, Settings, load_settings
+from dh_kernel.settings import VARIABLES, Settings, load_settings, withhold
 from dh_kernel.timings import Timings
 from dh_kernel.trial import run_cell
 
@@ -62,6 +62,7 @@ def examine(argv: Sequence[str], environ: Mapping[str, str], *, trial: bool = Tr
         trial: launch, or attach to, a server.
     """
     settings, problem = load_settings(argv, environ)
+    withhold(settings)
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
         ("packages", _packages),

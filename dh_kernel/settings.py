@@ -14,256 +14,52 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import shlex
-import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from traitlets import Bool, Float, Int, List, TraitError, Unicode
-from traitlets.config import Config, Configurable
+from traitlets import Bool, Float, Int, List, TraitError
+from traitlets.config import Config
 from traitlets.config.loader import ConfigFileNotFound, JSONFileConfigLoader, LazyConfigValue, PyFileConfigLoader
 
 from dh_kernel.attaching import KEY_VARIABLE, Given, Level, Values, endpoint_of
+from dh_kernel.checks import heap_mb
 from dh_kernel.credentials import Secrets
+from dh_kernel.declarations import (
+    ATTACHED,
+    DECLARATIONS,
+    FIELDS,
+    LAUNCHED,
+    PREFIX,
+    TABLE_SETTINGS,
+    VARIABLES,
+    KernelSettings,
+    Settings,
+)
 from dh_kernel.errors import SettingsError
 from dh_kernel.model import Endpoint
 
 CONFIG_NAME = "jupyter_dh_kernel_config"
-JUPYTERS_NAME = "JPY_SESSION_NAME"  # Jupyter Server tells its kernels by it which notebook, or console, they are for
+__all__ = [
+    "KERNELSPEC_VARIABLE",
+    "PREFIX",
+    "TABLE_SETTINGS",
+    "VARIABLES",
+    "KernelSettings",
+    "Settings",
+    "as_arguments",
+    "heap_mb",
+    "load_settings",
+    "withhold",
+]
+
 KERNELSPEC_VARIABLE = "DH_KERNEL_OF_KERNELSPEC"
 """The variables, without their prefix, that a kernelspec has set: so they can be told from the user's own."""
-PREFIX = "DH_KERNEL_"
 _OPTION = "--KernelSettings."
 
 
-class KernelSettings(Configurable):
-    """The options as traitlets knows them: raw values with their help texts. `Settings` has the checked ones."""
-
-    server = Unicode(
-        "",
-        help="Attach to the Deephaven server at this 'host:port', 'dh+plain://host:port' or 'dh+tls://host:port'; empty:"
-        " launch one for this kernel alone.",
-    ).tag(config=True)
-    auth_type = Unicode(
-        "",
-        help="How to authenticate at an attached server: 'psk', 'anonymous', 'basic', or the class name of a handler."
-        " Default: psk if a key is given, else anonymous.",
-    ).tag(config=True)
-    key_file = Unicode(
-        "",
-        help="File that holds the key of an attached server ('user:password' for basic), readable by its owner only; or"
-        " 'env:VARIABLE', or 'keyring:SERVICE/USER'."
-        " The key itself can be given in the environment variable DH_KERNEL_KEY, which wins over a file named in the"
-        " environment or in a configuration file.",
-    ).tag(config=True)
-    tls = Bool(False, help="Speak TLS with an attached server. A URL dh+tls:// and the three files below say so too.").tag(
-        config=True
-    )
-    tls_ca_cert = Unicode(
-        "",
-        help="PEM file with the certificate authorities that an attached server's certificate may come from. Default: those"
-        " that this machine trusts.",
-    ).tag(config=True)
-    tls_client_cert = Unicode("", help="PEM file with the certificate by which the kernel shows who it is: mutual TLS.").tag(
-        config=True
-    )
-    tls_client_key = Unicode(
-        "",
-        help="PEM file with that certificate's private key, without a passphrase, readable by its owner only; or"
-        " 'env:VARIABLE', or 'keyring:SERVICE/USER'.",
-    ).tag(config=True)
-    headers = List(
-        Unicode(),
-        help="More headers for an attached server, or for a proxy before it: 'NAME=file:PATH', 'NAME=env:VARIABLE',"
-        " 'NAME=keyring:SERVICE/USER', or 'NAME=text:VALUE' where it is no secret.",
-    ).tag(config=True)
-    channel_options = List(
-        Unicode(),
-        help="gRPC's options for the channel to an attached server: 'grpc.ssl_target_name_override=dh.example.org'.",
-    ).tag(config=True)
-    python = Unicode(
-        "", help="Python interpreter for a launched server; its environment needs deephaven-server. Default: the kernel's."
-    ).tag(config=True)
-    java_home = Unicode("", help="JDK for a launched server. Default: JAVA_HOME, PATH, the usual places.").tag(config=True)
-    heap = Unicode(
-        "",
-        help="Java heap of a launched server: '4g', '512m'. Default: a quarter of the memory, more on small machines.",
-    ).tag(config=True)
-    jvm_args = List(Unicode(), help="More options for the Java virtual machine of a launched server.").tag(config=True)
-    port = Int(0, help="Port of a launched server on 127.0.0.1; 0: any free one.").tag(config=True)
-    start_timeout_s = Float(120.0, help="Seconds a server may take until it is ready.").tag(config=True)
-    class_archive = Bool(
-        True,
-        help="Start launched servers from an archive of Java's classes, which is made once, some time after the first start,"
-        " and kept in the user's cache folder.",
-    ).tag(config=True)
-    standby = Int(
-        0,
-        help="How many spare servers wait for this user's next kernels, each with some 700 MB of memory; 0: none.",
-    ).tag(config=True)
-    standby_idle_s = Float(3600.0, help="Seconds after which spare servers end when no kernel has been started.").tag(
-        config=True
-    )
-    show_tables = Bool(True, help="Show the tables that a cell assigned at its end.").tag(config=True)
-    max_tables = Int(1000, help="How many of them a cell shows at most; a line tells of the rest.").tag(config=True)
-    rows = Int(10, help="Rows of a table's preview.").tag(config=True)
-    time_zone = Unicode("UTC", help="Time zone in which instants show: 'Europe/Berlin'.").tag(config=True)
-    columns = Int(20, help="Columns of a table's preview.").tag(config=True)
-    depth = Int(1, help="Levels of a tree table that are expanded.").tag(config=True)
-    live = Bool(True, help="Outputs of refreshing tables follow their tables.").tag(config=True)
-    live_interval_s = Float(1.0, help="Least seconds between two updates of a live output.").tag(config=True)
-    live_time_s = Float(1800.0, help="Seconds that an output follows its table; what is shown last stays.").tag(config=True)
-    live_outputs = Int(20, help="How many outputs follow their tables at a time, the latest ones.").tag(config=True)
-    browser_url = Unicode(
-        "",
-        help="Where a browser reaches the server's own pages, for %dh grid: 'https://dh.example.org', an origin without a"
-        " path. Default: http:// with the server's host and port.",
-    ).tag(config=True)
-    interrupt_grace_s = Float(1.0, help="Seconds until an interrupted cell that does not stop is abandoned.").tag(config=True)
-    restart = Unicode(
-        "automatic",
-        help="When the server has died, the next cell 'automatic': starts a fresh one; 'ask': asks whether to, or is an error"
-        " where nobody can be asked; 'never': is an error, until %dh restart, %dh attach or %dh detach.",
-    ).tag(config=True)
-    private_names = Bool(
-        False,
-        help="On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones.",
-    ).tag(config=True)
-    session_name = Unicode(
-        "",
-        help="On an attached server: what a later kernel finds this one's session by, should it end without a word."
-        " Default: what Jupyter calls it, such as the notebook's path.",
-    ).tag(config=True)
-    reconnect_time_s = Float(
-        75.0,
-        help="Seconds that the kernel tries to resume a broken connection to an attached server, and the server waits for it.",
-    ).tag(config=True)
-    detached_time_s = Float(
-        3600.0,
-        help="Seconds that an attached server goes on with a cell, and keeps its output, when the kernel is gone without a"
-        " word, or cannot be reached for longer than that; 0: the cell is interrupted.",
-    ).tag(config=True)
-    timings = Bool(False, help="Tell under the first cell where the time of the start went.").tag(config=True)
-    debug = Bool(False, help="Write more to the kernel's log, the messages with their code among it.").tag(config=True)
-
-
-VARIABLES: Mapping[str, str] = {
-    "server": "DH_KERNEL_SERVER",
-    "auth_type": "DH_KERNEL_AUTH_TYPE",
-    "key_file": "DH_KERNEL_KEY_FILE",
-    "tls": "DH_KERNEL_TLS",
-    "tls_ca_cert": "DH_KERNEL_TLS_CA_CERT",
-    "tls_client_cert": "DH_KERNEL_TLS_CLIENT_CERT",
-    "tls_client_key": "DH_KERNEL_TLS_CLIENT_KEY",
-    "headers": "DH_KERNEL_HEADERS",
-    "channel_options": "DH_KERNEL_CHANNEL_OPTIONS",
-    "python": "DH_KERNEL_PYTHON",
-    "java_home": "DH_KERNEL_JAVA_HOME",
-    "heap": "DH_KERNEL_HEAP",
-    "jvm_args": "DH_KERNEL_JVM_ARGS",
-    "port": "DH_KERNEL_PORT",
-    "start_timeout_s": "DH_KERNEL_START_TIMEOUT",
-    "class_archive": "DH_KERNEL_CLASS_ARCHIVE",
-    "standby": "DH_KERNEL_STANDBY",
-    "standby_idle_s": "DH_KERNEL_STANDBY_IDLE",
-    "show_tables": "DH_KERNEL_SHOW_TABLES",
-    "max_tables": "DH_KERNEL_MAX_TABLES",
-    "rows": "DH_KERNEL_ROWS",
-    "time_zone": "DH_KERNEL_TIME_ZONE",
-    "columns": "DH_KERNEL_COLUMNS",
-    "depth": "DH_KERNEL_DEPTH",
-    "live": "DH_KERNEL_LIVE",
-    "live_interval_s": "DH_KERNEL_LIVE_INTERVAL",
-    "live_time_s": "DH_KERNEL_LIVE_TIME",
-    "live_outputs": "DH_KERNEL_LIVE_OUTPUTS",
-    "browser_url": "DH_KERNEL_BROWSER_URL",
-    "interrupt_grace_s": "DH_KERNEL_INTERRUPT_GRACE",
-    "restart": "DH_KERNEL_RESTART",
-    "private_names": "DH_KERNEL_PRIVATE_NAMES",
-    "session_name": "DH_KERNEL_SESSION_NAME",
-    "reconnect_time_s": "DH_KERNEL_RECONNECT_TIME",
-    "detached_time_s": "DH_KERNEL_DETACHED_TIME",
-    "timings": "DH_KERNEL_TIMINGS",
-    "debug": "DH_KERNEL_DEBUG",
-}
-"""The environment variable of each trait of `KernelSettings`."""
-
-TABLE_SETTINGS = (
-    "show_tables",
-    "max_tables",
-    "rows",
-    "columns",
-    "depth",
-    "live",
-    "live_interval_s",
-    "live_time_s",
-    "live_outputs",
-)
-"""What a cell may change by `%dh set`."""
-
-_ONLY_LAUNCHED = ("python", "java_home", "heap", "jvm_args", "port")
-_ONLY_ATTACHED = (
-    "auth_type",
-    "key_file",
-    "tls",
-    "tls_ca_cert",
-    "tls_client_cert",
-    "tls_client_key",
-    "headers",
-    "channel_options",
-)
-
 # Variables of scripts/ in this checkout: a kernel that a test or `scripts/quickstart` starts inherits them.
 _VARIABLES_OF_SCRIPTS = frozenset({"DH_KERNEL_VENV", "DH_KERNEL_VANILLA_PYTHON", "DH_KERNEL_PLUGINS_PYTHON"})
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The checked values. `endpoint` None: launch a server; the fields down to `port` are only for a launched one.
-
-    `warnings` are for the user's eyes, once; the values can be used all the same. `withheld`: the variables that a secret was
-    taken from, with their values; nothing that this process starts shall inherit them.
-    """
-
-    endpoint: Endpoint | None = None
-    python: str = sys.executable
-    java_home: str | None = None
-    heap_mb: int | None = None
-    jvm_args: tuple[str, ...] = ()
-    port: int = 0
-    start_timeout_s: float = 120.0
-    class_archive: bool = True
-    standby: int = 0
-    standby_idle_s: float = 3600.0
-    show_tables: bool = True
-    max_tables: int = 1000
-    rows: int = 10
-    time_zone: str = "UTC"
-    columns: int = 20
-    depth: int = 1
-    live: bool = True
-    live_interval_s: float = 1.0
-    live_time_s: float = 1800.0
-    live_outputs: int = 20
-    browser_url: str = ""
-    interrupt_grace_s: float = 1.0
-    restart: str = "automatic"
-    private_names: bool = False
-    session_name: str = ""
-    reconnect_time_s: float = 75.0
-    detached_time_s: float = 3600.0
-    timings: bool = False
-    debug: bool = False
-    warnings: tuple[str, ...] = ()
-    withheld: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-
-    def for_tables(self) -> dict[str, Any]:
-        """How tables show, for the server's end of a session: its `Preferences`, which have the same names."""
-        return {name: getattr(self, name) for name in TABLE_SETTINGS}
 
 
 def load_settings(
@@ -286,7 +82,7 @@ def load_settings(
     given = _from_files(jupyter_config_dirs() if config_dirs is None else config_dirs, problems)
     given.update(_from_environment(environ, problems))
     given.update(_from_command_line(argv, problems))
-    settings = _Checker(given, secrets or Secrets(environ), problems).settings(environ.get(JUPYTERS_NAME, "").strip())
+    settings = _Checker(given, environ, secrets or Secrets(environ), problems).settings()
     return settings, SettingsError("\n".join(problems)) if problems else None
 
 
@@ -346,6 +142,12 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
     if environ.get(KEY_VARIABLE, "").strip():
         given["key"] = Given(True, KEY_VARIABLE, Level.ENVIRONMENT)
     return given
+
+
+def withhold(settings: Settings) -> None:
+    """Keep the variables that held a secret from all that this process starts."""
+    for name in settings.withheld:
+        os.environ.pop(name, None)
 
 
 def as_arguments(settings: Mapping[str, Sequence[str]]) -> list[str]:
@@ -434,139 +236,41 @@ def _converted(name: str, value: Any) -> Any:
 class _Checker:
     """Turns what was given into `Settings`; each complaint is one entry in `problems`, and leaves the default in place."""
 
-    def __init__(self, given: Mapping[str, Given], secrets: Secrets, problems: list[str]) -> None:
-        self._secrets, self._problems = secrets, problems
+    def __init__(self, given: Mapping[str, Given], environ: Mapping[str, str], secrets: Secrets, problems: list[str]) -> None:
+        self._environ, self._secrets, self._problems = environ, secrets, problems
         self._secrets.variable(KEY_VARIABLE)  # withheld also where it is not used
         spelled = {**VARIABLES, "key": KEY_VARIABLE}
         self._values = Values(given, problems, spelled.__getitem__, _converted)
-        self._checked = self._values.checked
 
-    def settings(self, session_name: str) -> Settings:
-        default = Settings(session_name=session_name)
+    def settings(self) -> Settings:
         endpoint = endpoint_of(self._values, self._secrets)
         self._contradictions(endpoint)
-        return Settings(
-            endpoint=endpoint,
-            python=self._checked("python", executable_path, default.python),
-            java_home=self._checked("java_home", java_home_path, None),
-            heap_mb=self._checked("heap", heap_mb, None),
-            jvm_args=self._checked("jvm_args", checked_jvm_args, ()),
-            port=self._checked("port", _number(0, 65535), default.port),
-            start_timeout_s=self._checked("start_timeout_s", _number(1, 3600), default.start_timeout_s),
-            class_archive=self._checked("class_archive", bool, default.class_archive),
-            standby=self._checked("standby", _number(0, 8), default.standby),
-            standby_idle_s=self._checked("standby_idle_s", _number(1, 30 * 86_400), default.standby_idle_s),
-            show_tables=self._checked("show_tables", bool, default.show_tables),
-            max_tables=self._checked("max_tables", _number(0, 10_000), default.max_tables),
-            rows=self._checked("rows", _number(1, 10_000), default.rows),
-            time_zone=self._checked("time_zone", _zone, default.time_zone),
-            columns=self._checked("columns", _number(1, 10_000), default.columns),
-            depth=self._checked("depth", _number(0, 20), default.depth),
-            live=self._checked("live", bool, default.live),
-            live_interval_s=self._checked("live_interval_s", _number(0.1, 3600), default.live_interval_s),
-            live_time_s=self._checked("live_time_s", _number(0, 7 * 86_400), default.live_time_s),
-            live_outputs=self._checked("live_outputs", _number(0, 1000), default.live_outputs),
-            browser_url=self._checked("browser_url", origin, default.browser_url),
-            interrupt_grace_s=self._checked("interrupt_grace_s", _number(0, 3600), default.interrupt_grace_s),
-            restart=self._checked("restart", _restart, default.restart),
-            private_names=self._checked("private_names", bool, default.private_names),
-            session_name=self._checked("session_name", str, default.session_name),
-            reconnect_time_s=self._checked("reconnect_time_s", _number(1, 86_400), default.reconnect_time_s),
-            detached_time_s=self._checked("detached_time_s", _number(0, 7 * 86_400), default.detached_time_s),
-            timings=self._checked("timings", bool, default.timings),
-            debug=self._checked("debug", bool, default.debug),
-            warnings=tuple(self._secrets.warnings),
-            withheld=dict(self._secrets.taken),
-        )
+        default = Settings()
+        values: dict[str, Any] = {}
+        for field, declared in FIELDS.items():
+            otherwise = self._environ.get(declared.fallback, "").strip() or getattr(default, field)
+            values[field] = self._values.checked(declared.name, declared.check, otherwise)
+        warnings, withheld = tuple(self._secrets.warnings), dict(self._secrets.taken)
+        return Settings(endpoint=endpoint, warnings=warnings, withheld=withheld, **values)
 
     def _contradictions(self, endpoint: Endpoint | None) -> None:
         server = self._values.given("server")
         if server is not None and endpoint is not None:
-            for name in _ONLY_LAUNCHED:
-                given = self._values.given(name)
+            for given in self._given_only(LAUNCHED):
                 # A kernelspec may have a heap for when no server is named around it.
-                if given is not None and given.level in (server.level, Level.COMMAND_LINE):
+                if given.level in (server.level, Level.COMMAND_LINE):
                     self._problems.append(
                         f"{given.source} is for a server that the kernel launches, and {server.source} attaches to one that"
                         " runs already: leave one of them out."
                     )
         if server is None:
-            for name in _ONLY_ATTACHED:
-                given = self._values.given(name)
-                if given is not None and given.level >= Level.KERNELSPEC:  # further away it is a habit, for when there is one
+            for given in self._given_only(ATTACHED):
+                if given.level >= Level.KERNELSPEC:  # further away it is a habit, for when there is one
                     self._problems.append(
                         f"{given.source} is for a server that runs already: name that too, in {VARIABLES['server']}."
                     )
 
-
-def _number(least: float, most: float) -> Callable[[Any], Any]:
-    def check(value: float) -> float:
-        if not least <= value <= most:  # also refuses NaN
-            raise SettingsError(f"{value} is not between {least} and {most}.")
-        return value
-
-    return check
-
-
-def _restart(name: str) -> str:
-    if name not in ("automatic", "ask", "never"):
-        raise SettingsError(f"{name!r} is none of automatic, ask, never.")
-    return name
-
-
-def _zone(name: str) -> str:
-    from zoneinfo import ZoneInfo
-
-    try:
-        ZoneInfo(name)
-    except (OSError, ValueError, KeyError):  # not found (a KeyError), a folder, a malformed name
-        raise SettingsError(f"{name!r} is no time zone that is known here: write 'Europe/Berlin', or 'UTC'.") from None
-    return name
-
-
-def origin(text: str) -> str:
-    """Scheme, host and port of an address that a browser uses.
-
-    Raises:
-        SettingsError: it is no such address, or has a path: Deephaven's pages want to be at the root of their origin.
-    """
-    match = re.fullmatch(r"(https?://[^\s/?#@]+)/?", text.strip())
-    if match is None:
-        raise SettingsError(
-            "write an origin, https://dh.example.org or http://localhost:10000, without a path and without a key: behind a"
-            " path (https://example.org/dh) Deephaven's own pages do not work."
-        )
-    return match[1]
-
-
-def heap_mb(text: str) -> int:
-    """Mebibytes of a Java size such as `4g`, `1500m`, `4 GB`."""
-    match = re.fullmatch(r"([0-9]+)\s*(m|g|t)(i?b)?", text.strip().lower())
-    size = int(match[1]) * {"m": 1, "g": 1024, "t": 1024 * 1024}[match[2]] if match else 0
-    if not size:
-        raise SettingsError(f"{text!r} is not a size of memory: write 4g or 512m.")
-    return size
-
-
-def checked_jvm_args(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The arguments, each of which must be an option: Java takes the first other word for the name of a class to run."""
-    for number, argument in enumerate(arguments, 1):
-        if not argument.startswith("-"):
-            raise SettingsError(f"argument {number} does not start with '-': options for Java look like -Xss2m.")
-    return tuple(arguments)
-
-
-def executable_path(text: str) -> str:
-    """Absolute path of an interpreter, given as a path or as a name on PATH. Symbolic links stay: they make a venv."""
-    found = shutil.which(os.path.expanduser(text))
-    if found is None:
-        raise SettingsError(f"{text!r} is not a program that can be run: write the full path of a Python interpreter.")
-    return os.path.abspath(found)
-
-
-def java_home_path(text: str) -> str:
-    """Absolute path of the directory of a JDK."""
-    path = Path(text).expanduser()
-    if not path.is_dir():
-        raise SettingsError(f"{text!r} is not a directory: write the directory of a JDK, the one that has bin/java in it.")
-    return os.path.abspath(path)
+    def _given_only(self, kind: str) -> list[Given]:
+        """What was given that is for one kind of servers only."""
+        found = [self._values.given(each.name) for each in DECLARATIONS if each.only == kind]
+        return [given for given in found if given is not None]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dh_kernel.attach_options import attach_settings
+from dh_kernel.attach_options import as_options, attach_settings, closest_option
 from dh_kernel.credentials import Unread
 from dh_kernel.errors import SettingsError
 from dh_kernel.settings import as_arguments, load_settings
@@ -138,11 +138,11 @@ def _split(argv: Sequence[str], valued: set[str], plain: set[str]) -> tuple[list
         elif name in plain:
             ours.append(word)
         else:
-            jupyters += _jupyters(word, words)
+            jupyters += _jupyters(word, words, valued | plain)
     return ours, [], jupyters
 
 
-def _jupyters(word: str, left: list[str]) -> list[str]:
+def _jupyters(word: str, left: list[str], known: set[str]) -> list[str]:
     """An option of Jupyter's run app, with its value, which is taken from the words that are left."""
     if _TRAIT.fullmatch(word):
         return [word]
@@ -157,7 +157,8 @@ def _jupyters(word: str, left: list[str]) -> list[str]:
         return [word, left.pop(0)]
     if (word.startswith("--") and name in flags) or word in ("-y", "--help-all"):
         return [word]
-    raise UsageError(f"there is no option {word.partition('=')[0]}; see --help")
+    close = closest_option(f"--{name}", known)
+    raise UsageError(f"there is no option {word.partition('=')[0]}{f', but {close}' if close else ''}; see --help")
 
 
 def _has_code(words: list[str]) -> bool:
@@ -257,16 +258,27 @@ def _order(given: argparse.Namespace, items: tuple[Item, ...], jupyter: tuple[st
 
 
 def _check(order: Order, given: argparse.Namespace) -> None:
+    if "server" not in order.settings and not order.attached and _OF_ATTACHED & order.settings.keys():
+        raise UsageError("--auth-type, --auth-token-file, --tls and the like go with --host")
     if order.attached and (order.items[0].arguments[1:] or any(item.arguments[1:] for item in order.items)):
         raise UsageError("sys.argv belongs to the server's process, which others use too. Use -p name=value")
     launched_only = [name for name in ("python", "heap", "jvm_args", "java_home") if getattr(given, name, None) is not None]
     if order.attached and (launched_only or given.env):
         option = "--" + launched_only[0].replace("_", "-") if launched_only else "--env"
         raise UsageError(f"{option} is for a server that is launched, and this one runs already")
+    wrong = _wrong(order)
+    if wrong:
+        raise UsageError(wrong)
     if order.existing and "server" in order.settings:
         raise UsageError("--existing names a kernel, and --host a server: only one of them")
-    if not order.attached and _OF_ATTACHED & order.settings.keys():
-        raise UsageError("--auth-type, --auth-token-file, --tls and the like go with --host")
+
+
+def _wrong(order: Order) -> str:
+    """What is wrong with the options for the kernel. Told before it starts: they would be on its command line."""
+    environ = {**os.environ, **order.environ}
+    _, error = load_settings(as_arguments(order.settings), environ, secrets=Unread())
+    lines = [line for line in str(error or "").splitlines() if line.startswith("--KernelSettings.")]
+    return as_options(" ".join(lines)).rstrip(".")
 
 
 def _output(given: argparse.Namespace, items: tuple[Item, ...]) -> str | None:

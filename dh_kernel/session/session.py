@@ -264,7 +264,7 @@ class Session:
 
     def _open_stream(self, client: DeephavenSession) -> PluginClient:
         variable = f"_dh_kernel_{self.id}"
-        options = {**asdict(self._options), "address": self.endpoint.address, "take_over": self._takes_over}
+        options = {**asdict(self._options), "address": self.endpoint.url, "take_over": self._takes_over}
         try:
             client.run_script(opening_script(variable, self.id, options))
         except DHError as error:
@@ -377,7 +377,8 @@ class Session:
                 failure = error
                 self._hurry.wait(_RETRY_S)
         if not self._closed:
-            kind = SessionDetachedError if self._options.detached_s and not self._options.launched else SessionLostError
+            goes_on = self._options.detached_s and not self._options.launched and not isinstance(failure, AuthenticationError)
+            kind = SessionDetachedError if goes_on else SessionLostError
             text = (
                 f"no connection to {self.endpoint.address} since {time.strftime('%H:%M:%S', since)}: {_first_lines(failure)}"
             )

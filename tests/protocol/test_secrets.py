@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from certificates import Authority, Pair, encrypted
 from harness import HEAP, TIMEOUT_S, Kernel, Place, Vanilla, descendants, write_key
-from sessions import Console, Proxy
+from proxy import Proxy
+from sessions import Console
 
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 

@@ -239,7 +239,6 @@ def test_a_server_that_is_restarted_gets_a_new_session_and_the_user_is_told(
     )
     with started(place, "secure") as kernel:
         kernel.ok("before_auth = 1", 120.0)
-        assert kernel.ok(TABLE + "\n").bundles[0]["text/plain"].count("a4") == 1
         run = kernel.send("import time\nprint('begun', flush=True)\ntime.sleep(300)")
         kernel.wait(lambda: "begun" in run.text(), "the cell's start")
         os.kill(server.pid, signal.SIGKILL)

@@ -192,6 +192,30 @@ def test_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixture[
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["install", "--key", KEY], "Did you mean --key-file?"),
+        (["install", f"--psk={KEY}"], "there is no option --psk."),
+        (["install", "--key-fil", KEY], "Did you mean --key-file?"),
+        (["doctor", "--tls-ca", KEY], "Did you mean --tls-ca-cert?"),
+        (["install", KEY], "more words"),
+        (["install", "--haep", "4g"], "Did you mean --heap?"),
+    ],
+)
+def test_an_option_that_is_not_known_names_the_closest_and_repeats_no_value(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What was meant for it may be a key; so an option cannot be shortened either."""
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--prefix", str(tmp_path)] if words[0] == "install" else words)
+    assert left.value.code == 64
+    told = capsys.readouterr()
+    assert says in told.err
+    assert KEY not in told.err + told.out
+    assert not (tmp_path / "share").exists()
+
+
 def test_help_and_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Both names of the command speak of themselves."""
     for program, told in (("jupyter-deephaven", "jupyter deephaven"), ("dh-kernel", "dh-kernel")):
