@@ -26,6 +26,13 @@ def number(least: float, most: float) -> Callable[[Any], Any]:
     return check
 
 
+def restart(name: str) -> str:
+    """What the next cell does after a death."""
+    if name not in ("automatic", "ask", "never"):
+        raise SettingsError(f"{name!r} is none of automatic, ask, never.")
+    return name
+
+
 def time_zone(name: str) -> str:
     """The name of a time zone that is known here."""
     from zoneinfo import ZoneInfo

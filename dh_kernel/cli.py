@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_uninstall(commands)
     _add_doctor(commands)
+    _add_standby(commands)
     commands.add_parser("run", help="run scripts and notebooks, and end with an exit code that tells how it went")
     commands.add_parser("serve", help="run a script and keep its server alive for dashboards")
     return parser
@@ -184,6 +185,32 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("--json", action="store_true", help="the findings for programs")
     parser.add_argument("--no-trial", action="store_true", help="start no server, and attach to none")
     add_attach_options(parser.add_argument_group("a server that runs already", "Without these, where the settings lead."))
+
+
+def _add_standby(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "standby",
+        help="spare servers that wait for the next kernels",
+        description="Spare servers that wait for the next kernels of this user, as the setting `standby` has them kept.",
+    )
+    parser.set_defaults(command=_standby)
+    parser.add_argument("action", choices=("start", "stop", "status"), help="of all; `start` waits until one is there")
+    parser.add_argument("--kernel", metavar="NAME", help="start: with the settings of this kernelspec")
+    parser.add_argument("--json", action="store_true", help="the state for programs")
+
+
+def _standby(arguments: argparse.Namespace) -> None:
+    from dh_kernel import standby  # the server room is not for `install`
+
+    if arguments.action == "start":
+        state = standby.start(arguments.kernel)
+    elif arguments.action == "stop":
+        state = standby.stop()
+    else:
+        state = standby.status()
+    print(standby.as_json(state) if arguments.json else standby.as_text(state))
+    if state.problem:
+        sys.exit(EXIT_ERROR)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

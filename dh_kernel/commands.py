@@ -104,7 +104,7 @@ async def run_command(command: Command, backend: Backend, environ: Mapping[str, 
 async def _restart(backend: Backend) -> str:
     session = await backend.restart()
     if backend.settings.endpoint is not None:
-        return f"A fresh session on the server at {session.endpoint.address}. The server's variables are as they were.\n"
+        return f"A fresh session on the server at {session.endpoint.address}. What this kernel had assigned there is gone.\n"
     return f"A fresh server at {session.endpoint.address}. The variables of the former one are gone.\n"
 
 

@@ -191,6 +191,14 @@ class Settings:
         "Start launched servers from an archive of Java's classes, which is made once, some time after the first start, and"
         " kept in the user's cache folder.",
     )
+    standby: int = setting(
+        0,
+        "How many spare servers wait for this user's next kernels, each with some 700 MB of memory; 0: none.",
+        bounds=(0, 8),
+    )
+    standby_idle_s: float = setting(
+        3600.0, "Seconds after which spare servers end when no kernel has been started.", bounds=(1, 30 * 86_400)
+    )
     show_tables: bool = setting(True, "Show the tables that a cell assigned at its end.", by_cell=True)
     max_tables: int = setting(
         1000, "How many of them a cell shows at most; a line tells of the rest.", bounds=(0, 10_000), by_cell=True
@@ -221,6 +229,12 @@ class Settings:
     interrupt_grace_s: float = setting(
         1.0, "Seconds until an interrupted cell that does not stop is abandoned.", bounds=(0, 3600)
     )
+    restart: str = setting(
+        "automatic",
+        "When the server has died, the next cell 'automatic': starts a fresh one; 'ask': asks whether to, or is an error where"
+        " nobody can be asked; 'never': is an error, until %dh restart, %dh attach or %dh detach.",
+        check=checks.restart,
+    )
     private_names: bool = setting(
         False,
         "On an attached server: variables of the kernel's own, which end with it, instead of the server's global ones.",
@@ -242,6 +256,7 @@ class Settings:
         " cannot be reached for longer than that; 0: the cell is interrupted.",
         bounds=(0, 7 * 86_400),
     )
+    timings: bool = setting(False, "Tell under the first cell where the time of the start went.")
     debug: bool = setting(False, "Write more to the kernel's log, the messages with their code among it.")
     warnings: tuple[str, ...] = ()
     withheld: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)

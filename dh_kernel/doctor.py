@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -24,6 +24,7 @@ from dh_kernel.errors import DhKernelError, SettingsError
 from dh_kernel.launching import archive_folder, launch_options
 from dh_kernel.server import ServerProcess, find_java
 from dh_kernel.settings import VARIABLES, Settings, load_settings, withhold
+from dh_kernel.timings import Timings
 from dh_kernel.trial import run_cell
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -237,17 +238,19 @@ def _space() -> Iterator[Finding]:
 
 def _launch(settings: Settings) -> Iterator[Finding]:
     begun = time.monotonic()
-    process = ServerProcess.start(launch_options(settings))
+    timings = Timings(begun)
+    process = ServerProcess.start(replace(launch_options(settings), standby=0))
     try:
         endpoint = process.wait_ready()
         ready_s = time.monotonic() - begun
         tried = run_cell(endpoint, _CELL, launched=True)
     finally:
         process.stop()
+    timings.server = process.times
     archive = "from an archive of classes" if process.archive_used else "without an archive of classes"
     text = (
         f"Deephaven {tried.deephaven} was ready after {ready_s:.1f} s ({archive}), connected in {tried.connected_s:.1f} s,"
-        f" first cell and table in {tried.done_s:.1f} s"
+        f" first cell and table in {tried.done_s:.1f} s; {timings.line()}"
     )
     yield from _judged("launch", text, tried.error, tried.tables)
 

@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from ipykernel._version import kernel_protocol_version
@@ -26,7 +27,7 @@ from ipykernel.kernelbase import Kernel
 from traitlets import Instance
 
 from dh_kernel import __version__
-from dh_kernel.errors import DhKernelError, SessionDetachedError, SessionLostError
+from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError
 from dh_kernel.history import History
 from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText
 
@@ -36,6 +37,7 @@ from .backend import Backend
 from .commands import Command, command_of, run_command, without_secrets
 from .debug_channel import DebugChannel
 from .flow import TAKEN
+from .heartbeat import Heartbeat
 from .interrupting import Interrupter
 from .publishing import Publisher
 from .reattaching import Reattacher, left_behind
@@ -70,22 +72,23 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._count = 1
         self._runs = Runs()
         self._interrupter = Interrupter(self, self._runs)
+        self._heartbeat = Heartbeat(self, self._runs)
         self.heard_at = 0.0  # when the session last said anything
         self._lanes: dict[str | None, Lane] = {}
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._died_idle: str | None = None
-        self._lost_server: str | None = None
         self._died_session: Any = None
         self._told_of: Any = None
         self._reattacher: Reattacher | None = None
+        self._lost_server: str | None = None
         self._numbers = iter(range(1, 1 << 62))
         self._tag = uuid.uuid4().hex[:8]  # a session may hold cells of another kernel, which it has taken over
 
     def connect_backend(self, backend: Backend) -> None:
         """The server's side is there; called once, before the first request is served."""
         self.backend = backend
-        self._publisher = Publisher(backend, self._send, self.question)
-        self._publisher.live.is_young = self._runs.is_young
+        backend.ask = self.question
+        self._publisher = Publisher(backend, self._send, self.question, self._runs.is_young)
         self._reattacher = Reattacher(self._runs, backend, self.question, self._publish_event)
 
     # --- what front ends ask first
@@ -269,7 +272,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             if not run.is_comm:
                 self._tell(run)
             session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
-            return await self._publish_until_done(run)
+            self._heartbeat.watch()
+            done = await self._publish_until_done(run)
+            self._tell_timings(run)
+            return done
         except DhKernelError as error:
             return _failed(run, error)
         finally:
@@ -305,6 +311,13 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._publisher.finish(run)
         return done
 
+    def _tell_timings(self, run: Run) -> None:
+        """Under the first cell, where the time until its end went."""
+        assert self.backend is not None
+        if self.backend.settings.timings and not (run.is_comm or run.silent) and "done" not in self.backend.timings.kernel:
+            self.backend.timings.mark("done")
+            self._send(run, "stream", {"name": "stderr", "text": f"{self.backend.timings.line()}\n"})
+
     async def _run_command(self, run: Run, command: Command) -> CellDone:
         """Run a cell that changes the server. What runs elsewhere on the former one ends."""
         assert self.backend is not None
@@ -330,13 +343,19 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._died_idle = self._lost_server = None
             if self._publisher is not None:
                 self._publisher.live.end_all("another server runs the cells", former)
-            self._end_runs(former, SessionLostError(f"Another cell has changed the server. {losses.GONE}"))
+            self._end_runs(former, SessionLostError(f"Another cell has changed the server. {self.backend.next_step}"))
 
     async def _wait_for_session(self, run: Run) -> Any:
         """The open session; None if the wait was interrupted."""
         assert self.backend is not None
         if self.backend.current is not None:
             return self.backend.current
+        if self.backend.lost is not None and self.backend.settings.restart == "ask" and run.can_be_asked:
+            answer = await self._asker.question(run, f"{_cause(self.backend.lost)} {_ASK}")
+            if answer is None:
+                return None
+            if answer.strip().lower() in ("y", "yes"):
+                self.backend.start_anew()
         return await self._noted(run, asyncio.ensure_future(self.backend.session()))
 
     async def _noted(self, run: Run, work: asyncio.Future[T], what: str = "") -> T | None:
@@ -379,6 +398,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 "user_expressions": done.user_expressions,
                 "payload": list(done.payload),
             }
+        advice = self.backend.advice(str(done.error["evalue"])) if self.backend is not None else None
+        if advice is not None:
+            self.note(run, advice)
         if done.error["traceback"]:  # without one it has been shown already, in the user's own way
             self._send(run, "error", done.error)
         return {"status": "error", "execution_count": run.count, "user_expressions": {}, "payload": [], **done.error}
@@ -430,13 +452,15 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._answered(session, event, size)
             return
         if isinstance(event, StreamText) and event.log:
-            self.backend.note_log(event.text)
+            event = replace(event, text=self.backend.note_log_of(event.text))
         dealing = self._publisher.outside_cells(session, event)
         if dealing is not None:
             dealing.add_done_callback(lambda _: session.consumed(size))
             return
         run = self._runs.get(event.cell) or self._reattacher.heir(session)
-        if run is None or run.cut_off:
+        if isinstance(event, StreamText) and event.last:
+            run = self._runs.latest(session)
+        if run is None or run.cut_off or _is_empty(event):
             session.consumed(size, at_once=isinstance(event, CellDone))
             return
         begun = self._publisher.begin(session, event)
@@ -463,11 +487,12 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """
         if self._publisher is not None:
             self._publisher.live.end_all("the server or its session has ended", session)
-        text = f"{error}\n{self._what_is_left(session, error)}"
-        told = f"{error}\n{_GOES_ON}" if isinstance(error, SessionDetachedError) else text
-        hit = self._end_runs(session, type(error)(told))
-        if not hit:
-            self._died_idle, self._died_session = text, session
+        what = self._what_is_left(session, error)
+        goes_on = losses.GOES_ON if isinstance(error, SessionDetachedError) else what
+        hit = self._end_runs(session, type(error)(f"{error}\n{goes_on}"))
+        fresh = losses.FRESH if isinstance(error, ServerDiedError) else None
+        self._died_idle = fresh if hit else f"{error}\n{fresh or what}"
+        self._died_session = None if hit else session
         for question in self._questions.values():
             _settle(question, {})
         self._questions.clear()
@@ -480,7 +505,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._lost_server = None
         if session is not None and losses.is_open(error, attached=attached, private=private):
             self._lost_server = session.server
-        return losses.at_loss(error, attached=attached, private=private)
+        automatic = settings.restart == "automatic"
+        return losses.at_loss(error, attached=attached, private=private, automatic=automatic)
 
     def _answered(self, session: Any, event: Answered, size: int) -> None:
         question = self._questions.pop(event.request, None)
@@ -520,11 +546,16 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     # --- questions
 
-    async def question(self, kind: str, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
+    def note(self, run: Run, text: str) -> None:
+        """Say something about a run that is under way, among its output."""
+        if not run.quiet:
+            self._send(run, "stream", {"name": "stderr", "text": f"{text}\n"})
+
+    async def question(self, kind: str, timeout_s: float | None = QUESTION_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
         """The runtime's answer; empty if there is none in time, or no session."""
         return await self._on_main_loop(self._ask_runtime(kind, timeout_s, fields))
 
-    async def _ask_runtime(self, kind: str, timeout_s: float, fields: dict[str, Any]) -> dict[str, Any]:
+    async def _ask_runtime(self, kind: str, timeout_s: float | None, fields: dict[str, Any]) -> dict[str, Any]:
         session = self.backend.current if self.backend is not None else None
         if session is None:
             return {}
@@ -599,20 +630,20 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._interrupter.interrupt()
 
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
-        """End the session, and the server if it was launched; on the control thread."""
+        """End the session, and the server if it was launched; on the control thread. A restart means a clean namespace."""
         if self.backend is not None:
             loop = self.io_loop.asyncio_loop
-            closing = asyncio.run_coroutine_threadsafe(self._end(self.backend), loop)
+            closing = asyncio.run_coroutine_threadsafe(self._end(self.backend, restart), loop)
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(asyncio.wrap_future(closing), 10.0)
         if self.history is not None and threading.current_thread() is threading.main_thread():
             self.history.close()
         return {"status": "ok", "restart": restart}
 
-    async def _end(self, backend: Backend) -> None:
+    async def _end(self, backend: Backend, restart: bool) -> None:
         if self._publisher is not None:
             self._publisher.live.end_all("the kernel has ended")
-        await backend.close()
+        await backend.close(forget=restart)
 
 
 def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, Any]) -> None:
@@ -624,10 +655,15 @@ def _consumed_at_once(session: Any, size: int) -> None:
     session.consumed(size, at_once=True)
 
 
-_GOES_ON = (
-    "The server goes on with the cell where it can. `%dh reattach` picks it up, with what it has put out meanwhile; other "
-    "cells get a fresh session."
-)
+def _is_empty(event: Event) -> bool:
+    return isinstance(event, StreamText) and not event.text and not event.raw
+
+
+_ASK = "Its variables are gone. Start a fresh one? [y/n] "
+
+
+def _cause(error: DhKernelError) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _without_surrogates(code: str) -> str:

@@ -44,6 +44,7 @@ class Run:
         self.parent = {"header": header}  # without the code, which may be large: runs are remembered for long
         self.lane: str | None = header.get("subshell_id")
         self.is_comm = header["msg_type"] in COMM_MESSAGES
+        self.can_be_asked = bool(parent["content"].get("allow_stdin", False))
         self.silent = bool(parent["content"].get("silent", False))
         self.can_update = "cellId" in parent.get("metadata", {})  # who names the cell also updates what it has shown
         wishes = (parent.get("metadata") or {}).get("dh_kernel") or {}
@@ -157,6 +158,11 @@ class Runs:
         for run in self._all.values():
             if run.session is session and run is not heir:
                 run.heir = heir
+
+    def latest(self, session: Any) -> Run | None:
+        """The cell to which what is written by nobody belongs: the main shell's latest of a session."""
+        cells = (run for run in reversed(self._all.values()) if run.session is session and run.lane is None)
+        return next((run for run in cells if not run.is_comm), None)
 
     @property
     def active(self) -> list[Run]:

@@ -59,7 +59,7 @@ _OPTION = "--KernelSettings."
 
 
 # Variables of scripts/ in this checkout: a kernel that a test or `scripts/quickstart` starts inherits them.
-_VARIABLES_OF_SCRIPTS = frozenset({"DH_KERNEL_VENV", "DH_KERNEL_VANILLA_PYTHON"})
+_VARIABLES_OF_SCRIPTS = frozenset({"DH_KERNEL_VENV", "DH_KERNEL_VANILLA_PYTHON", "DH_KERNEL_PLUGINS_PYTHON"})
 
 
 def load_settings(

@@ -235,21 +235,29 @@ class Kernel:
         reply: dict[str, Any] = self.client.get_control_msg(timeout=TIMEOUT_S)["content"]
         return reply
 
+    def restart(self) -> None:
+        """As the restart button does."""
+        self.manager.restart_kernel(now=False)
+        self.client.wait_for_ready(timeout=TIMEOUT_S)
+
     def interrupt(self) -> None:
         """As the stop button does."""
         self.manager.interrupt_kernel()
 
 
 @contextlib.contextmanager
-def started(place: Place, name: str, environ: Mapping[str, str] | None = None, *, wait: bool = True) -> Iterator[Kernel]:
+def started(
+    place: Place, name: str, environ: Mapping[str, str] | None = None, *, wait: bool = True, cwd: Path | None = None
+) -> Iterator[Kernel]:
     """A running kernel; ended for certain.
 
     Args:
         environ: more variables for the kernel process.
         wait: until the kernel has answered kernel_info, as front ends do.
+        cwd: the folder of its notebook; the place's own by default.
     """
     manager = place.manager(name)
-    manager.start_kernel(env={**place.environ, **(environ or {})}, cwd=str(place.folder))
+    manager.start_kernel(env={**place.environ, **(environ or {})}, cwd=str(cwd or place.folder))
     client = manager.client()
     try:
         client.start_channels()

@@ -336,6 +336,7 @@ def _settings(given: argparse.Namespace, serves: bool) -> dict[str, list[str]]:
         "private_names": "0" if given.shared_names else "1",
         "detached_time_s": "0",  # who would pick it up?
         "show_tables": "0" if given.no_show_tables else None,
+        "timings": "1" if given.timings else None,
     }
     return {**settings, **{name: [str(value)] for name, value in values.items() if value is not None}}
 

@@ -75,6 +75,7 @@ def make_parser(prog: str, serves: bool) -> tuple[argparse.ArgumentParser, set[s
     shown.add_argument("--no-show-tables", action="store_true", help="show no assigned tables")
     shown.add_argument("--no-table-meta", action="store_true", help="no heading above a table")
     shown.add_argument("--rows", type=int, metavar="N", help="rows of a table's preview (default: 10)")
+    shown.add_argument("--timings", action="store_true", help="a line on stderr: where the time of the start went")
     shown.add_argument("-q", "--quiet", action="store_true", help="no notes, no progress bar")
     shown.add_argument("-v", "--verbose", action="store_true", help="notes also where stderr is no terminal")
     form = shown.add_mutually_exclusive_group()

@@ -19,9 +19,10 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .journal import Journal
 from .threads import ServiceThread
 from .wire import Inbox, Outbox, WireError, pack, unpack
 
@@ -44,6 +45,7 @@ class Channel:
         self.on_disconnected: Callable[[], None] = lambda: None
         self.greeting: Callable[[], dict[str, Any]] = dict
         self.flush_source: Callable[[], float | None] = lambda: None
+        self.journal: Journal | None = None
         self._on_message = on_message
         self._mutex = threading.RLock()  # reentrant: a collection of garbage may run a `__del__` that prints
         self._changed = threading.Condition(self._mutex)
@@ -98,9 +100,17 @@ class Channel:
             if self._detached and self._pending_bytes > PENDING_BYTES and header["kind"] in _CAN_BE_LEFT_OUT:
                 self._left_out[header["cell"]] = self._left_out.get(header["cell"], 0) + size
                 return
+            if self.journal is not None:
+                self.journal.frame(self._outbox.last_seq + len(self._pending) + 1, header, buffers)
             self._pending.append((header, buffers, references, size))
             self._pending_bytes += size
             self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is queued meanwhile is text that the journal has already, and replaces it there."""
+        with self._mutex, self.journal.together() if self.journal is not None else contextlib.nullcontext():
+            yield
 
     def wait_for_room(self) -> None:
         """Wait while too much is queued. The wait ends early for an interrupt, and when the session is closed."""
@@ -157,7 +167,7 @@ class Channel:
         with self._mutex:
             if generation != self._generation:
                 return
-            self._outbox.acknowledge(header.get("ack", 0), header.get("held", ()))
+            self._acknowledge(header)
             if header["seq"]:
                 fresh = self._inbox.accept(header["seq"])
                 self._ack_due |= self._inbox.consumed(len(payload))
@@ -179,7 +189,7 @@ class Channel:
                 self._owner = header.get("owner")
                 self._generation, self._connection = generation, connection
                 self._resumed, self._detached = True, False
-                self._outbox.acknowledge(header.get("ack", 0), header.get("held", ()))
+                self._acknowledge(header)
                 self._resend = deque(self._outbox.unacknowledged())
             self._changed.notify_all()
         if refused:
@@ -191,6 +201,11 @@ class Channel:
             text = f"[{size:,} bytes of output were left out while nobody was connected]\n"
             self.queue({"kind": "stream", "cell": cell, "name": "stderr", "text": text, "log": False})
         self.on_connected()
+
+    def _acknowledge(self, header: dict[str, Any]) -> None:
+        self._outbox.acknowledge(header.get("ack", 0), header.get("held", ()))
+        if self.journal is not None:
+            self.journal.acknowledged(header.get("ack", 0))
 
     def _take_left_out(self) -> dict[str, int]:
         with self._mutex:

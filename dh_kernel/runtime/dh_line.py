@@ -19,7 +19,7 @@ HELP = """\
 %dh grid TABLE            the server's own grid, or its view of another object, in the output. Option: --height PIXELS
 %dh live                  the outputs that follow their tables; `%dh live stop`, `%dh live stop NAME` ends that
 %dh set                   how tables are shown; `%dh set NAME VALUE` changes it until the kernel ends
-%dh restart               a fresh server; where the kernel is attached to one, a fresh session on it
+%dh restart               a fresh server; where the kernel is attached to one, a fresh session on it without its variables
 %dh attach HOST:PORT      run the cells on another server; also dh+tls://HOST:PORT. Options: --key-file FILE or --key-env
                           VARIABLE, where the key is; --auth psk|basic|anonymous|CLASS; --anonymous; --tls; --tls-ca-cert,
                           --tls-client-cert, --tls-client-key FILE; --header NAME=file:FILE; --channel-option NAME=VALUE

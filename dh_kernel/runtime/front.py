@@ -84,9 +84,16 @@ def display(*values: object, display_id: object = None, raw: bool = False, metad
 
 def update_display(value: object, *, display_id: str) -> None:
     """Replace what was displayed under `display_id`."""
+    show(value, display_id, True)
+
+
+def show(value: object, display_id: str | None, update: bool) -> None:
+    """Show an object in the running cell, or put it in the place of what has `display_id`."""
     front = _current()
     if front is not None:
-        front[0].show(value, display_id=display_id, update=True)
+        front[0].show(value, display_id=display_id, update=update)
+    else:
+        print(value)
 
 
 def publish(data: dict[str, Any], metadata: dict[str, Any], display_id: str | None, update: bool) -> None:

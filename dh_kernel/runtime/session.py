@@ -83,10 +83,11 @@ class RuntimeSession:
         self._outputs = Outputs(
             self.channel, self._switchboard, self._tables, namespace, lambda value: self._bundle(value), preferences
         )
-        self._live = LiveOutputs(session_id, engine, self._tables, preferences, self._outputs.queue_live)
+        self._live = LiveOutputs(
+            session_id, engine, self._tables, preferences, self._outputs.queue_live, lambda age_s: self._has_young_cell(age_s)
+        )
         self._outputs.live = self._live
         self._cards = ObjectCards(engine, self._outputs.name_of, str(options.get("address", "")))
-        self._live.is_young = lambda age_s: any(time.monotonic() - cell.arrived < age_s for cell in list(self._cells.values()))
         self._comms = self._outputs.comms = Comms(self._outputs)
         if self._launched:
             self._comms.own_process()
@@ -109,12 +110,13 @@ class RuntimeSession:
         self._left_over: dict[str, Cell] = {}  # abandoned, and not at its end yet
         self._questioner = Questioner(f"dh-kernel-questions-{session_id}", self._answer)
         self._linger: threading.Timer | None = None
-        self._closed = False
+        self._closed = self._leaves_nothing = False
         self.ready = {
             "deephaven": engine.version,
             "python": sys.version.split()[0],
             "pid": os.getpid(),
             "heap_bytes": engine.heap_bytes(),
+            "journal": self._outputs.keep_journal() if self._launched else None,
             "reads_output": self._launched and self._outputs.take_process_output(),
             "debugger": self._debugger.files is not None,
         }
@@ -132,8 +134,8 @@ class RuntimeSession:
             made = IPythonInterpreter(
                 self._namespace,
                 own_files,
-                self._outputs.show,
-                self._tables.table_class,
+                lambda value: self._tables.as_shown(value) is not None,
+                self._cards.added,
                 launched=self._launched,
                 cell_files=self._debugger.files,
             )
@@ -182,6 +184,9 @@ class RuntimeSession:
             lambda outcome: self._done(cell, outcome),
             lambda: evaluator.interpreter.awaits(message["code"]),
         )
+
+    def _has_young_cell(self, age_s: float) -> bool:
+        return any(time.monotonic() - cell.arrived < age_s for cell in list(self._cells.values()))
 
     def _evaluator_of(self, cell: Cell) -> Evaluator:
         """The session's, or one for a script that is run as a program."""
@@ -243,7 +248,7 @@ class RuntimeSession:
     def _on_complete(self, message: dict[str, Any]) -> None:
         self._questioner.put(message)
 
-    _on_inspect = _on_why = _on_left_behind = _on_comm_info = _on_open_lane = _on_close_lane = _on_complete
+    _on_inspect = _on_forget = _on_why = _on_left_behind = _on_comm_info = _on_open_lane = _on_close_lane = _on_complete
 
     def _on_debug(self, message: dict[str, Any]) -> None:
         self._debugger.put(message)
@@ -307,6 +312,9 @@ class RuntimeSession:
                     content = {"reason": self._tables.reason(message["table"])}
             elif message["kind"] == "left_behind":
                 content = {"sessions": self._left_behind()}
+            elif message["kind"] == "forget":
+                self._forget()
+                content = {"status": "ok"}
             elif message["kind"] == "open_lane":
                 self._lane(message["lane"])
                 content = {}
@@ -337,6 +345,12 @@ class RuntimeSession:
 
     def _keep_lines(self, keep: bool) -> None:
         self._evaluator.interpreter.keep_lines(keep)
+
+    def _forget(self) -> None:
+        """Leave the namespace as if the session had not been there, also at its end; others' variables stay."""
+        self._leaves_nothing = True
+        self._evaluator.ownership.forget()
+        self._engine.observe_scope()
 
     def _close_lane(self, name: str) -> None:
         runner = self._lanes.pop(name, None)
@@ -415,6 +429,9 @@ class RuntimeSession:
         if self._private:
             self._namespace.clear()
             self._engine.release(self._scope)
+        elif self._leaves_nothing:
+            self._evaluator.ownership.forget()  # what has been bound since
+            self._engine.leave_to_console(self._scope, only=list(self._namespace.values()))
         else:
             self._engine.leave_to_console(self._scope)
         self._outputs.close()

@@ -16,23 +16,29 @@ from dh_kernel.model import Endpoint
 
 from .greeting import greet, roots
 
-# A connection that is cut silently is noticed within 20 seconds, so that there is time to make another. That one is tried at
-# once: else gRPC lets all channels to one address share a connection, and the pause after its failures.
-KEEP_ALIVE: list[tuple[str, int | str]] = [
+# A stream that is cut silently is noticed within 20 seconds, so that there is time to make another. Not for a server of our
+# own, whose end is known: it may be stopped for long.
+_KEEP_ALIVE: list[tuple[str, int | str]] = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+]
+# No limit on a message: a table's reference and a long line must pass. A connection after a broken one is tried at once: else
+# gRPC lets all channels to one address share a connection, and the pause after its failures.
+CLIENT_OPTIONS: list[tuple[str, int | str]] = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
-# No limit on a message: a table's reference and a long line must pass.
-CLIENT_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), *KEEP_ALIVE]
 
 
-def connect(endpoint: Endpoint) -> DeephavenSession:
+def connect(endpoint: Endpoint, *, keep_alive: bool = True) -> DeephavenSession:
     """A pydeephaven session.
 
+    Args:
+        keep_alive: not for a server of our own, whose end is known otherwise: it may be stopped for long, and go on.
     Raises:
         ConnectError: nobody answers there, or not a Deephaven server.
         AuthenticationError: the credentials are refused.
@@ -50,7 +56,7 @@ def connect(endpoint: Endpoint) -> DeephavenSession:
             tls_root_certs=roots(tls) if tls is not None else None,
             client_cert_chain=tls.client_cert if tls is not None else None,
             client_private_key=tls.client_key if tls is not None else None,
-            client_opts=channel_options(endpoint),
+            client_opts=channel_options(endpoint, keep_alive=keep_alive),
             extra_headers={name.encode("ascii"): value.encode("ascii") for name, value in endpoint.headers},
         )
     except (DHError, grpc.RpcError) as error:
@@ -62,9 +68,9 @@ def connect(endpoint: Endpoint) -> DeephavenSession:
         ) from None
 
 
-def channel_options(endpoint: Endpoint) -> list[tuple[str, int | str]]:
+def channel_options(endpoint: Endpoint, *, keep_alive: bool = True) -> list[tuple[str, int | str]]:
     """gRPC's options: ours, and over them the user's."""
-    return list({**dict(CLIENT_OPTIONS), **dict(endpoint.options)}.items())
+    return list({**dict(CLIENT_OPTIONS), **dict(_KEEP_ALIVE if keep_alive else ()), **dict(endpoint.options)}.items())
 
 
 def flight_client(endpoint: Endpoint) -> Any:

@@ -26,6 +26,7 @@ class Event:
 class StreamText(Event):
     """Text that was written; `name` is `stdout` or `stderr`. `log`: not by a cell, but by the server's process.
 
+    `last`: read after the server's death, and of no cell that is known.
     `raw` has the bytes where text cannot tell them and the cell's front end wants them exactly; then the text is empty.
     """
 
@@ -33,6 +34,7 @@ class StreamText(Event):
     text: str
     log: bool = False
     raw: bytes | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,12 +192,14 @@ class ServerInfo(Event):
     heap_bytes: int
     reads_output: bool
     debugger: bool = False
+    journal: str | None = None
 
 
 def parse(header: dict[str, Any], references: Sequence[Any], buffers: Sequence[bytes] = ()) -> Event | None:
     """The event of a frame; None for one that is none of these (a newer runtime may send more)."""
     if header["kind"] == "stream":
-        return StreamText(header["cell"], header["name"], header["text"], header["log"], buffers[0] if buffers else None)
+        raw, last = buffers[0] if buffers else None, header.get("last", False)
+        return StreamText(header["cell"], header["name"], header["text"], header["log"], raw, last)
     if header["kind"] == "comm":
         return CommSent(header["cell"], header["msg_type"], header["content"], header["metadata"], buffers)
     if header["kind"] == "live":
@@ -263,7 +267,7 @@ def _answer(header: dict[str, Any], references: Sequence[Any]) -> Answered:
 
 def _ready(header: dict[str, Any]) -> ServerInfo:
     plain = {name: header[name] for name in ("deephaven", "python", "pid", "heap_bytes", "reads_output")}
-    return ServerInfo("", **plain, debugger=header.get("debugger", False))
+    return ServerInfo("", **plain, debugger=header.get("debugger", False), journal=header.get("journal"))
 
 
 _READERS: dict[str, Any] = {

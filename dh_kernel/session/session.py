@@ -35,10 +35,12 @@ from dh_kernel.errors import (
 )
 from dh_kernel.model import Endpoint, TablePreview
 from dh_kernel.runtime.engine import CHANNEL_TYPE
+from dh_kernel.runtime.journal import JournalReader
 from dh_kernel.runtime.wire import Inbox, Outbox, WireError, pack, unpack
 
 from .connect import connect, translated
 from .events import Answered, DetachedSession, Event, ServerInfo, TableShown, parse
+from .last_words import last_frames
 from .previews import HeadReader, is_connection_error
 from .references import Reference, References
 from .references import close as close_reference
@@ -114,11 +116,12 @@ class Session:
     ) -> None:
         self.endpoint, self.id = endpoint, take_over or uuid.uuid4().hex[:12]
         self.info: ServerInfo | None = None
-        self.server = ""  # names the server's process
         self.left_behind: tuple[DetachedSession, ...] = ()
         """Other sessions of its name that nobody was connected to when this one was."""
         self.cells: tuple[str, ...] = ()
         """The cells that ran when the stream was opened, or whose end nobody had acknowledged."""
+        self.server = ""  # names the server's process
+        self.connected_at = 0.0
         self._options, self._on_event, self._on_lost = options, on_event, on_lost
         self._lock = threading.Lock()
         self._outbox, self._inbox = Outbox(), Inbox()
@@ -129,7 +132,9 @@ class Session:
         self._heads: HeadReader | None = None
         self._stream: PluginClient | None = None
         self._sample: Any = None
+        self._journal: JournalReader | None = None
         self._closed = False
+        self._hurry = threading.Event()
         self._ended = threading.Event()
         self._reader = self._new_reader()
         self._refresher = threading.Thread(target=self._refresh, name="dh-kernel-refresh", daemon=True)
@@ -220,7 +225,8 @@ class Session:
     # --- connecting
 
     def _connect(self) -> None:
-        client = connect(self.endpoint)
+        client = connect(self.endpoint, keep_alive=not self._options.launched)
+        self.connected_at = time.monotonic()
         try:
             stream = self._open_stream(client)
             frames = stream.resp_stream
@@ -328,9 +334,10 @@ class Session:
 
     def _parsed(self, header: dict[str, Any], references: Sequence[Any], buffers: Sequence[bytes]) -> Event | None:
         if header["kind"] == "ready":
-            self.info = parse(header, references)  # type: ignore[assignment]
+            self.info = info = parse(header, references)  # type: ignore[assignment]
             self._sample = references[0] if references else None
-            return self.info
+            self._open_journal(header.get("journal"))
+            return info
         kept = self._references.add(header["seq"], references)
         event = parse(header, kept, buffers)
         shown = event.table if isinstance(event, Answered) else event
@@ -339,6 +346,11 @@ class Session:
             if reference not in wanted:
                 self._references.release(reference)
         return event
+
+    def _open_journal(self, path: str | None) -> None:
+        if path is not None and self._journal is None:
+            with contextlib.suppress(OSError, ValueError):  # what it holds is lost with the server then
+                self._journal = JournalReader(path)
 
     def _refresh(self) -> None:
         """Keep the server's session from expiring. pydeephaven would by itself, with a thread that outlives a broken one."""
@@ -363,7 +375,7 @@ class Session:
                 break
             except SessionError as error:
                 failure = error
-                time.sleep(_RETRY_S)
+                self._hurry.wait(_RETRY_S)
         if not self._closed:
             goes_on = self._options.detached_s and not self._options.launched and not isinstance(failure, AuthenticationError)
             kind = SessionDetachedError if goes_on else SessionLostError
@@ -401,8 +413,21 @@ class Session:
     # --- the end
 
     def wait_for_end(self, timeout_s: float) -> None:
-        """Wait until all that the server sent before it ended has been handed to `on_event`."""
+        """Wait until all that a dead server had put out has been handed to `on_event`, also what it could not send."""
+        self._hurry.set()
         self._reader.join(timeout_s)
+        journal, self._journal = self._journal, None
+        if journal is None:
+            return
+        for header, buffers in last_frames(journal):
+            with self._lock:
+                if header["seq"] and header["seq"] <= self._inbox.last_seq:
+                    continue
+                self._inbox.last_seq = max(header["seq"], self._inbox.last_seq)
+            event = parse(header, (), buffers)
+            if event is not None:
+                self._on_event(event, 0)
+        journal.close()
 
     def close(self, *, say_goodbye: bool = True) -> None:
         """Close the session; the runtime ends what still runs. Variables stay on the server. Does not wait long."""
@@ -422,6 +447,8 @@ class Session:
                 self._reader.join(_GOODBYE_S)  # the server ends the stream when it has taken in what was sent
         if heads is not None:
             heads.close()
+        if self._journal is not None:
+            self._journal.close()
         if client is not None:
             _close_quietly(client, tell=say_goodbye)
 

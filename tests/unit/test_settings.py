@@ -55,7 +55,7 @@ def test_nothing_set_launches_with_the_kernels_own_python() -> None:
 def test_defaults_in_the_help_are_the_defaults() -> None:
     """What `--help-all` tells is what happens."""
     told, real = KernelSettings(), Settings()
-    for name in ("port", "start_timeout_s", *TABLE_SETTINGS, "browser_url", "interrupt_grace_s", "debug"):
+    for name in ("port", "start_timeout_s", *TABLE_SETTINGS, "browser_url", "interrupt_grace_s", "restart", "debug"):
         assert getattr(told, name) == getattr(real, name), name
 
 
