@@ -187,16 +187,27 @@ class Outputs:
             raise getattr(loaded, "StdinNotImplementedError", StdinNotImplementedError)(
                 f"{what} was called, but this frontend does not support input requests."
             )
+        return self._ask_in_turn(cell, {"prompt": prompt, "password": password})
+
+    def read_stdin(self, cell: Cell, size: int) -> bytes:
+        """What there is of the front end's standard input, at most `size` bytes; none at its end. As `ask`."""
+        try:
+            text = self._ask_in_turn(cell, {"prompt": "", "password": False, "bytes": size})
+        except EOFError:
+            return b""
+        return base64.b64decode(text)
+
+    def _ask_in_turn(self, cell: Cell, question: dict[str, Any]) -> str:
         while not cell.asking.acquire(timeout=_ANSWER_LOOK_S):
             pass  # another thread of the cell asks
         try:
-            return self._ask(cell, prompt, password)
+            return self._ask(cell, question)
         finally:
             cell.asking.release()
 
-    def _ask(self, cell: Cell, prompt: str, password: bool) -> str:
+    def _ask(self, cell: Cell, question: dict[str, Any]) -> str:
         answers = self._answers[cell.id] = queue.SimpleQueue()  # a reply that came too late for its question is lost with it
-        self.queue(cell, {"kind": "input", "cell": cell.id, "prompt": prompt, "password": password})
+        self.queue(cell, {"kind": "input", "cell": cell.id, **question})
         try:
             while True:
                 try:

@@ -151,7 +151,7 @@ class RuntimeSession:
         """What needs modules that take a while to import."""
         install_pdb(by_ipython=self._outputs.shell is not None)
         if not self._launched:
-            install_empty_stdin(lambda: self._switchboard.current() is not None)
+            install_empty_stdin(self._switchboard.current)
         follow_listeners(self._switchboard)
 
     def _bundle(self, value: object) -> Any:
