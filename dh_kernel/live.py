@@ -92,8 +92,9 @@ class LiveOutputs:
 
     def _publish_one(self, session: Any, run: Run | None, update: LiveUpdate) -> None:
         former = self._shown.pop(update.display_id, None)
-        if former is None:
-            return  # the end of another server has ended it
+        if former is None:  # it ended here when the session was lost, before somebody picked that up again
+            session.send("live_unseen", output=update.display_id)
+            return
         bundle = self._render(session, update.table)
         if update.ended is None:
             self._shown[update.display_id] = _Shown(former.run, session, bundle, update.taken)

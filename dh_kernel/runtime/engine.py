@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 CHANNEL_TYPE = "dh_kernel.Channel"
@@ -114,9 +114,22 @@ class Engine:
         finally:
             opened.close()
 
-    def leave_to_console(self, scope: Any) -> None:
-        """Let the script session hold what a scope holds, for as long as the server runs: a kernel's variables outlive it."""
-        scope.transferTo(self._script_session.getQueryScope())
+    def leave_to_console(self, scope: Any, *, only: Sequence[Any] | None = None) -> None:
+        """Let the script session hold what a scope holds, for as long as the server runs: a kernel's variables outlive it.
+
+        Args:
+            only: of these objects alone; the rest is let go of.
+        """
+        console = self._script_session.getQueryScope()
+        if only is None:
+            scope.transferTo(console)
+            return
+        for j_table in filter(None, (getattr(value, "j_table", None) for value in only)):
+            if j_table.isRefreshing():
+                console.manage(j_table)
+                if not scope.tryUnmanage(j_table):  # it was not held here
+                    console.tryUnmanage(j_table)
+        scope.release()
 
     @staticmethod
     def release(scope: Any) -> None:

@@ -16,6 +16,7 @@ from .display import forget_figure, open_figures
 from .engine import Engine
 from .interpreter import Evaluation, Interpreter, ends_quietly
 from .outputs import Outputs, Shown
+from .ownership import Ownership
 from .scope import ScopeObserver, worth_telling
 from .tracebacks import format_error, safe_text
 
@@ -36,6 +37,7 @@ class Evaluator:
     ) -> None:
         self.interpreter = interpreter
         self._namespace, self._outputs, self._tables = namespace, outputs, outputs.tables
+        self.ownership = Ownership(namespace)
         self._scope_observer, self._engine, self._own_files = scope_observer, engine, own_files
 
     async def run(self, cell: Cell, message: dict[str, Any]) -> Outcome:
@@ -76,6 +78,7 @@ class Evaluator:
                 evaluation.error, evaluation.exception = self.interpreter.describe(error), error
         self._outputs.drain()
         self._note_changes(before)
+        self.ownership.note(message["code"], before)
         if cell.headless and not cell.silent and self._outputs.live is not None:
             self._outputs.live.flush(cell)  # the program may end the kernel next, and looks at nothing behind a cell's reply
         if evaluation.error is not None:

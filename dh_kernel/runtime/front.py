@@ -44,6 +44,12 @@ def install() -> None:
         if front is None:
             return original_input(prompt)
         outputs, cell = front
+        if cell.stdin is not None and cell.stdin.is_begun:  # a script's: what comes next may be here already
+            print(prompt, end="", flush=True)
+            line = cell.stdin.readline()
+            if not line:
+                raise EOFError
+            return str(line.removesuffix("\n"))
         return str(outputs.ask(cell, str(prompt), False))
 
     def getpass(prompt: str = "Password: ", stream: Any = None, **keywords: Any) -> str:
