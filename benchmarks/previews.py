@@ -23,7 +23,7 @@ from deephaven import new_table
 from deephaven.column import int_col
 columns_{0} = new_table([int_col(f"C{{n}}", list(range(1000))) for n in range({0})]);"""
 MAKE_BIG = 'big = empty_table(20_000_000).update("X = ii");'
-MANY = f'for n in range({TABLES}): globals()[f"many_{{n}}"] = small.view(["X", "Y"])'
+MANY = f'for n in range({TABLES}): globals()[f"many_{{n}}"] = small.head(10 + n)'
 
 
 def preview_rows(bench: Bench, row: Row) -> None:
