@@ -28,6 +28,7 @@ from peers import (
     Peer,
     PydeephavenPeer,
 )
+from previews import preview_columns, preview_rows, thousand_tables
 from report import Row
 from turns import each, fresh, kernel_of, rounds, rounds_of_names, running
 
@@ -185,6 +186,9 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "big-print": big_print,
     "big-preview": big_preview,
     "ten-tables": ten_tables,
+    "preview-rows": preview_rows,
+    "preview-columns": preview_columns,
+    "thousand-tables": thousand_tables,
     "completion": completion,
     "inspection": inspection,
     "interrupts": interrupts,

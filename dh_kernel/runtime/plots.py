@@ -16,6 +16,15 @@ from .points import MOST_ROWS, Points, plain
 _SETS = "io.deephaven.plot.datasets."
 _MOST_SERIES = 30
 _GAP = 0.08
+# Readable on a light page and on a dark one
+_CLEAR, _GREY = "rgba(0,0,0,0)", "#808080"
+_LAYOUT = {
+    "paper_bgcolor": _CLEAR,
+    "plot_bgcolor": _CLEAR,
+    "font": {"color": _GREY},
+    "margin": {"t": 50, "b": 50, "l": 60, "r": 30},
+}
+_AXIS = {"gridcolor": "rgba(128,128,128,0.25)", "zerolinecolor": "rgba(128,128,128,0.5)", "automargin": True}
 # Of each class of series, most special first: a part of a trace, and the getter of its values, or of its column's name.
 _NUMERIC = {
     "xyerrorbar.XYErrorBarDataSeriesArray": {"x": "getX", "y": "getY", "low": "getYLow", "high": "getYHigh"},
@@ -61,7 +70,7 @@ class _Plot:
         self._jpy, self._points = jpy, points
         self._figure = jpy.cast(value.j_object, jpy.get_type("io.deephaven.plot.FigureImpl")).getFigure()
         self._traces: list[dict[str, Any]] = []
-        self._layout: dict[str, Any] = {"annotations": []}
+        self._layout: dict[str, Any] = {**_LAYOUT, "annotations": []}
         self._axes: dict[tuple[int, int, int], str] = {}
         self._columns: dict[tuple[Any, tuple[str, ...]], dict[str, list[Any]]] = {}
 
@@ -103,9 +112,9 @@ class _Plot:
             count = sum(name.startswith(letter) for name in self._axes.values()) + 1
             first = next((name for (c, d, _), name in self._axes.items() if (c, d) == (chart, dimension)), None)
             self._axes[key] = f"{letter}{count if count > 1 else ''}"
-            about: dict[str, Any] = {"domain": domain}
+            about: dict[str, Any] = {"domain": domain, **_AXIS}
             if first is not None:
-                about = {"overlaying": first, "side": "top" if letter == "x" else "right"}
+                about = {"overlaying": first, "side": "top" if letter == "x" else "right", **_AXIS, "showgrid": False}
             if axis.getLabel() is not None:
                 about["title"] = {"text": _safe(axis.getLabel())}
             if axis.isLog():
