@@ -65,6 +65,9 @@ class Journal:
         self._memory = mmap.mmap(descriptor, SIZE)
         self._bytes = memoryview(self._memory)
         self._words = self._bytes[:_WORDS].cast("Q")
+        self._current = self._at = self._length_word = 0
+        self._length = self._segment = self._segment_text = 0
+        self._key: tuple[str, str] | None = None
         self._use(0)
         self._end = 0
         self._kept: deque[tuple[int, int]] = deque()  # a frame's number, and where it ends in the ring
@@ -125,7 +128,7 @@ class Journal:
     def _use(self, arena: int) -> None:
         self._current, self._at, self._length_word = arena, _ARENAS[arena], _LENGTHS[arena]
         self._length = self._segment = self._segment_text = 0
-        self._key: tuple[str, str] | None = None
+        self._key = None
 
     # --- frames
 
