@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 import signal
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ from dh_kernel.errors import DhKernelError, SettingsError
 from dh_kernel.history import History
 from dh_kernel.server import ServerProcess
 from dh_kernel.settings import KernelSettings, Settings
+from dh_kernel.timings import Timings
 
 from .backend import Backend
 from .kernel import DeephavenKernel
@@ -52,17 +55,32 @@ class DeephavenKernelApp(IPKernelApp):  # type: ignore[misc]
             self.kernel.history.close()
         super().close()
 
-    def run(self, settings: Settings, problem: SettingsError | None, first: ServerProcess | DhKernelError | None) -> None:
+    def run(
+        self, settings: Settings, problem: SettingsError | None, first: ServerProcess | DhKernelError | None, timings: Timings
+    ) -> None:
         """Serve until shutdown. The server `first` has been spawned already."""
         self.kernel.history = History(Path(self.profile_dir.location, "history.sqlite"))
 
         async def begin() -> None:
-            self.kernel.connect_backend(Backend(settings, problem, first, self.kernel))
+            self.kernel.connect_backend(Backend(settings, problem, first, self.kernel, timings))
             with contextlib.suppress(NotImplementedError, RuntimeError):  # Windows interrupts by messages only
                 asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self.kernel.interrupt)
 
         IOLoop.current().add_callback(begin)
         self.start()
+
+
+class _NoKeys(logging.Filter):
+    """Keeps what stands behind `%dh attach` out of the log, where debugging shows code: it may be a key, by mistake."""
+
+    _LINE = re.compile(r"(%dh[ \t]+attach\b).*")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """All pass, some shortened."""
+        text = record.getMessage()
+        if "%dh" in text:
+            record.msg, record.args = self._LINE.sub(r"\1 ***", text), ()
+        return True
 
 
 class _NoDisplayHook:
@@ -76,8 +94,12 @@ def configuration(debug: bool) -> Config:
     return Config({"DeephavenKernelApp": {"log_level": 10 if debug else 30}})
 
 
-def main(settings: Settings, problem: SettingsError | None, first: ServerProcess | DhKernelError | None) -> None:
+def main(
+    settings: Settings, problem: SettingsError | None, first: ServerProcess | DhKernelError | None, timings: Timings
+) -> None:
     """Build and run the kernel process."""
     app = DeephavenKernelApp.instance(config=configuration(settings.debug))
     app.initialize(sys.argv[1:])
-    app.run(settings, problem, first)
+    for handler in logging.getLogger(app.log.name).handlers:
+        handler.addFilter(_NoKeys())
+    app.run(settings, problem, first, timings)

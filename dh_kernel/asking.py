@@ -47,21 +47,23 @@ class Asker:
             if run.over:  # a thread of a cell that has ended, where front ends take no questions any more
                 run.session.send("input_reply", cell=event.cell, value="", eof=True)
                 return
-            value = await self._answer(run, event.prompt, event.password)
+            value = await self._answer(run, event.prompt, event.password, event.bytes)
             eof = value in (None, END_OF_FILE)
             run.session.send("input_reply", cell=event.cell, value=value or "", eof=eof)
 
     async def question(self, run: Run, prompt: str) -> str | None:
         """The answer to a question of the kernel's own; None if the run is interrupted first."""
         async with self._turn:
-            return await self._answer(run, prompt, False)
+            return await self._answer(run, prompt, False, 0)
 
-    async def _answer(self, run: Run, prompt: str, password: bool) -> str | None:
+    async def _answer(self, run: Run, prompt: str, password: bool, number: int) -> str | None:
         """None if the run ended first, or was interrupted before it was on the server."""
         socket, session = self._kernel.stdin_socket, self._kernel.session
         while socket.poll(0):
             socket.recv_multipart(zmq.NOBLOCK)  # a reply that came too late for its question
-        content = {"prompt": prompt, "password": password}
+        content: dict[str, Any] = {"prompt": prompt, "password": password}
+        if number:
+            content["dh_kernel"] = {"bytes": number}
         session.send(socket, "input_request", content, parent=run.parent, ident=run.ident)
         while not run.over and not run.interrupted.is_set():
             if socket.poll(0):

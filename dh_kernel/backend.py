@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError, SettingsError
 from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe, without_report
-from dh_kernel.settings import Settings
+from dh_kernel.settings import Settings, withhold
+from dh_kernel.timings import Timings
 
-from .launching import launch
+from .launching import keep_standby, launch
 from .training import Training
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ LAST_WORDS_S = 0.5
 ANSWERS_WITHIN_S = 1.0
 PATIENCE_S = 5.0  # for a server that answers, to end in good order
 TRAIN_AFTER_S = 20.0
+SETTLED_AFTER_S = 5.0
 
 
 class Listener(Protocol):
@@ -51,6 +53,7 @@ class Backend:
         problem: SettingsError | None,
         first: ServerProcess | DhKernelError | None,
         listener: Listener,
+        timings: Timings | None = None,
     ) -> None:
         self.settings = settings
         self._problem, self._first, self._listener = problem, first, listener
@@ -69,6 +72,7 @@ class Backend:
         self._given_up = False  # the server was ended since it did not answer
         self.ask: Callable[..., Awaitable[dict[str, Any]]] = _nobody  # puts a question to the runtime
         self.starts = 0
+        self.timings = timings or Timings.of_process()
         self.start()
 
     def start(self) -> None:
@@ -170,6 +174,11 @@ class Backend:
     def change_setting(self, name: str, value: object) -> None:
         """A cell has changed how tables show: remembered for the next session."""
         self.settings = replace(self.settings, **{name: value})  # type: ignore[arg-type]
+
+    def withhold(self, taken: Mapping[str, str]) -> None:
+        """Keep variables that held a secret from all that is started from now on."""
+        self.settings = replace(self.settings, withheld={**self.settings.withheld, **taken})
+        withhold(self.settings)
 
     def note_log(self, text: str) -> None:
         """Keep what the server's process wrote, to tell it should the process end."""
@@ -320,7 +329,7 @@ class Backend:
         self.starts += 1
         resumed = await self._resume_idle()
         if resumed is not None:
-            self._session, self._opening = resumed, None
+            self._session, self._opening, self.lost = resumed, None, None
             return resumed
         first, self._first = self._first, None
         process = first if first is not None else launch(self.settings)
@@ -331,15 +340,26 @@ class Backend:
         self._session, self._opening, self.lost = session, None, None
         if process is not None and process.death is not None:
             raise self._died(process)
-        if process is not None and process.archive is not None and not process.archive_used:
-            self._loop.call_later(TRAIN_AFTER_S, self._train)
+        if process is not None:
+            learns = process.archive is not None and not process.archive_used and self._training is None
+            if learns or self.settings.standby:
+                self._loop.call_later(TRAIN_AFTER_S if learns else SETTLED_AFTER_S, self._help_the_next, learns)
         return session
 
-    def _train(self) -> None:
-        """Let the next servers start faster."""
-        if self._training is None and not self._closing:
-            self._training = Training(self.settings)
-            threading.Thread(target=self._training.run_quietly, name="dh-kernel-training", daemon=True).start()
+    def _help_the_next(self, learns: bool) -> None:
+        """Let the next servers start faster: from an archive, or ahead of time."""
+        if self._closing:
+            return
+        training = self._training = Training(self.settings) if learns and self._training is None else self._training
+        settings = self.settings
+
+        def work() -> None:
+            if learns and training is not None:
+                training.run_quietly()
+            if settings.standby and not self._closing:
+                keep_standby(settings)
+
+        threading.Thread(target=work, name="dh-kernel-training", daemon=True).start()
 
     async def _open_session(self, settings: Settings, process: ServerProcess | None) -> Session:
         opening = self._loop.run_in_executor(self._pool, self._open_blocking, settings, process)
@@ -354,11 +374,12 @@ class Backend:
             self._loop.run_in_executor(None, _close, opened.result(), None)
 
     def _open_blocking(self, settings: Settings, process: ServerProcess | None, take_over: str | None = None) -> Session:
-        # Heavy, with pydeephaven, pandas and pyarrow: imported while the server starts, and after the first requests.
+        # Heavy, with pydeephaven, numpy and pyarrow: imported while the server starts, and after the first requests.
         from dh_kernel.session import Session, SessionOptions
 
         endpoint = settings.endpoint if process is None else process.wait_ready()
         assert endpoint is not None
+        self.timings.mark("ready")
         if process is not None:
             process.on_exit(lambda death: self._call(self._on_exit, process))
         opened: list[Session] = []
@@ -378,7 +399,11 @@ class Backend:
             opened.append,
             take_over=take_over,
         )
+        self.timings.mark("connected", session.connected_at)
+        self.timings.mark("opened")
         if process is not None:
+            self.timings.server = {} if process.from_standby else process.times
+            self.timings.start = _how_started(process)
             session.give_up_when(lambda: process.death is not None)
             process.hand_over_output()
         return session
@@ -429,6 +454,12 @@ class Backend:
             self._given_up = False
             return ServerDiedError("The Deephaven server was ended: it did not answer, and was interrupted again.")
         return ServerDiedError(describe(process.last_words(), process.options))
+
+
+def _how_started(process: ServerProcess) -> str:
+    if process.from_standby:
+        return " (from standby)"
+    return " (from an archive of classes)" if process.archive_used else ""
 
 
 def session_of(opened: list[Session]) -> Session:

@@ -27,10 +27,11 @@ from ipykernel.kernelbase import Kernel
 from traitlets import Instance
 
 from dh_kernel import __version__
-from dh_kernel.errors import DhKernelError, SessionDetachedError, SessionLostError
+from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError
 from dh_kernel.history import History
 from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText
 
+from . import losses
 from .asking import Asker
 from .backend import Backend
 from .commands import Command, command_of, run_command, without_secrets
@@ -79,6 +80,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._died_session: Any = None
         self._told_of: Any = None
         self._reattacher: Reattacher | None = None
+        self._lost_server: str | None = None
         self._numbers = iter(range(1, 1 << 62))
         self._tag = uuid.uuid4().hex[:8]  # a session may hold cells of another kernel, which it has taken over
 
@@ -86,8 +88,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """The server's side is there; called once, before the first request is served."""
         self.backend = backend
         backend.ask = self.question
-        self._publisher = Publisher(backend, self._send, self.question)
-        self._publisher.live.is_young = self._runs.is_young
+        self._publisher = Publisher(backend, self._send, self.question, self._runs.is_young)
         self._reattacher = Reattacher(self._runs, backend, self.question, self._publish_event)
 
     # --- what front ends ask first
@@ -272,7 +273,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 self._tell(run)
             session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
             self._heartbeat.watch()
-            return await self._publish_until_done(run)
+            done = await self._publish_until_done(run)
+            self._tell_timings(run)
+            return done
         except DhKernelError as error:
             return _failed(run, error)
         finally:
@@ -281,9 +284,11 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
     def _tell(self, run: Run) -> None:
         """What has become of the former session, or of another one of this name."""
         if self._died_session is not None and self._died_session is run.session:
-            self._died_idle = None  # it is there again
+            self._died_idle = self._lost_server = None  # it is there again
         notes = [self._died_idle]
-        self._died_idle = self._died_session = None
+        if self._lost_server is not None:
+            notes.append(losses.afterwards(run.session.endpoint.address, self._lost_server, run.session.server))
+        self._died_idle = self._died_session = self._lost_server = None
         if not run.silent and self._told_of is not run.session:
             self._told_of = run.session
             notes.append(left_behind(run.session.left_behind))
@@ -305,6 +310,13 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if self._publisher is not None:
             self._publisher.finish(run)
         return done
+
+    def _tell_timings(self, run: Run) -> None:
+        """Under the first cell, where the time until its end went."""
+        assert self.backend is not None
+        if self.backend.settings.timings and not (run.is_comm or run.silent) and "done" not in self.backend.timings.kernel:
+            self.backend.timings.mark("done")
+            self._send(run, "stream", {"name": "stderr", "text": f"{self.backend.timings.line()}\n"})
 
     async def _run_command(self, run: Run, command: Command) -> CellDone:
         """Run a cell that changes the server. What runs elsewhere on the former one ends."""
@@ -328,7 +340,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """What runs, and what is live, in a session that is not in use any more."""
         assert self.backend is not None
         if self.backend.current is not former:
-            self._died_idle = None
+            self._died_idle = self._lost_server = None
             if self._publisher is not None:
                 self._publisher.live.end_all("another server runs the cells", former)
             self._end_runs(former, SessionLostError(f"Another cell has changed the server. {self.backend.next_step}"))
@@ -475,15 +487,26 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """
         if self._publisher is not None:
             self._publisher.live.end_all("the server or its session has ended", session)
-        assert self.backend is not None
-        goes_on = _GOES_ON if isinstance(error, SessionDetachedError) else self.backend.next_step
+        what = self._what_is_left(session, error)
+        goes_on = losses.GOES_ON if isinstance(error, SessionDetachedError) else what
         hit = self._end_runs(session, type(error)(f"{error}\n{goes_on}"))
-        if not hit or not isinstance(error, SessionDetachedError):
-            self._died_idle, self._died_session = _FRESH if hit else f"{error}\n{_FRESH}", session
+        fresh = losses.FRESH if isinstance(error, ServerDiedError) else None
+        self._died_idle = fresh if hit else f"{error}\n{fresh or what}"
+        self._died_session = None if hit else session
         for question in self._questions.values():
             _settle(question, {})
         self._questions.clear()
         return hit
+
+    def _what_is_left(self, session: Any, error: DhKernelError) -> str:
+        assert self.backend is not None
+        settings = self.backend.settings
+        attached, private = settings.endpoint is not None, settings.private_names
+        self._lost_server = None
+        if session is not None and losses.is_open(error, attached=attached, private=private):
+            self._lost_server = session.server
+        automatic = settings.restart == "automatic"
+        return losses.at_loss(error, attached=attached, private=private, automatic=automatic)
 
     def _answered(self, session: Any, event: Answered, size: int) -> None:
         question = self._questions.pop(event.request, None)
@@ -628,26 +651,19 @@ def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, 
         question.set_result(content)
 
 
+def _consumed_at_once(session: Any, size: int) -> None:
+    session.consumed(size, at_once=True)
+
+
 def _is_empty(event: Event) -> bool:
     return isinstance(event, StreamText) and not event.text and not event.raw
 
 
-_FRESH = "This is a fresh server, or session: the variables of the former one are gone."
 _ASK = "Its variables are gone. Start a fresh one? [y/n] "
 
 
 def _cause(error: DhKernelError) -> str:
     return str(error).partition("\n")[0]
-
-
-def _consumed_at_once(session: Any, size: int) -> None:
-    session.consumed(size, at_once=True)
-
-
-_GOES_ON = (
-    "The server goes on with the cell where it can. `%dh reattach` picks it up, with what it has put out meanwhile; other "
-    "cells get a fresh session."
-)
 
 
 def _without_surrogates(code: str) -> str:

@@ -10,7 +10,7 @@ import os
 import platformdirs
 
 from dh_kernel.errors import DhKernelError
-from dh_kernel.server import LaunchOptions, ServerProcess, default_heap
+from dh_kernel.server import LaunchOptions, ServerProcess, default_heap, find_java, standby
 from dh_kernel.settings import Settings
 
 
@@ -24,6 +24,8 @@ def launch_options(settings: Settings) -> LaunchOptions:
         port=settings.port,
         start_timeout_s=settings.start_timeout_s,
         archives=archive_folder() if settings.class_archive else None,
+        standby=settings.standby,
+        standby_idle_s=settings.standby_idle_s,
     )
 
 
@@ -40,3 +42,14 @@ def launch(settings: Settings) -> ServerProcess | DhKernelError | None:
         return ServerProcess.start(launch_options(settings))
     except DhKernelError as error:
         return error
+
+
+def keep_standby(settings: Settings) -> bool:
+    """Have spare servers kept for the next launches with these settings; whether they are. Blocks for a second."""
+    if settings.endpoint is not None:
+        return False
+    try:
+        options = launch_options(settings)
+        return standby.keep(options, find_java(options.java_home))
+    except (DhKernelError, OSError):
+        return False

@@ -171,7 +171,6 @@ class Client:
             "user_expressions": {},
             "allow_stdin": False,
             "show_tables": True,
-            "rows": 10,
         }
         self.session.send("execute", **{**message, **options})
         return run

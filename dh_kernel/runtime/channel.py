@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -25,6 +26,8 @@ from .journal import Journal
 from .threads import ServiceThread
 from .wire import Inbox, Outbox, WireError, pack, unpack
 
+SERVER = uuid.uuid4().hex
+"""Tells this process from one that comes after it at the same address."""
 WINDOW_BYTES = 4 << 20
 PENDING_BYTES = 4 << 20
 _CAN_BE_LEFT_OUT = frozenset({"stream", "display", "table", "clear", "live", "comm"})
@@ -77,6 +80,7 @@ class Channel:
                     "kind": "hello",
                     "session": self.session_id,
                     "fresh": not self._resumed,
+                    "server": SERVER,
                     "seq": 0,
                     "ack": self._inbox.last_seq,
                     "acked": self._outbox.last_ack,
@@ -163,9 +167,7 @@ class Channel:
         with self._mutex:
             if generation != self._generation:
                 return
-            self._outbox.acknowledge(header.get("ack", 0), header.get("held", ()))
-            if self.journal is not None:
-                self.journal.acknowledged(header.get("ack", 0))
+            self._acknowledge(header)
             if header["seq"]:
                 fresh = self._inbox.accept(header["seq"])
                 self._ack_due |= self._inbox.consumed(len(payload))
@@ -187,7 +189,7 @@ class Channel:
                 self._owner = header.get("owner")
                 self._generation, self._connection = generation, connection
                 self._resumed, self._detached = True, False
-                self._outbox.acknowledge(header.get("ack", 0), header.get("held", ()))
+                self._acknowledge(header)
                 self._resend = deque(self._outbox.unacknowledged())
             self._changed.notify_all()
         if refused:
@@ -199,6 +201,11 @@ class Channel:
             text = f"[{size:,} bytes of output were left out while nobody was connected]\n"
             self.queue({"kind": "stream", "cell": cell, "name": "stderr", "text": text, "log": False})
         self.on_connected()
+
+    def _acknowledge(self, header: dict[str, Any]) -> None:
+        self._outbox.acknowledge(header.get("ack", 0), header.get("held", ()))
+        if self.journal is not None:
+            self.journal.acknowledged(header.get("ack", 0))
 
     def _take_left_out(self) -> dict[str, int]:
         with self._mutex:

@@ -20,8 +20,9 @@ HELP = """\
 %dh live                  the outputs that follow their tables; `%dh live stop`, `%dh live stop NAME` ends that
 %dh set                   how tables are shown; `%dh set NAME VALUE` changes it until the kernel ends
 %dh restart               a fresh server; where the kernel is attached to one, a fresh session on it without its variables
-%dh attach HOST:PORT      run the cells on another server. Options: --key-file FILE or --key-env VARIABLE, where the key is;
-                          --auth psk|basic|anonymous|CLASS; --anonymous
+%dh attach HOST:PORT      run the cells on another server; also dh+tls://HOST:PORT. Options: --key-file FILE or --key-env
+                          VARIABLE, where the key is; --auth psk|basic|anonymous|CLASS; --anonymous; --tls; --tls-ca-cert,
+                          --tls-client-cert, --tls-client-key FILE; --header NAME=file:FILE; --channel-option NAME=VALUE
 %dh detach                back to a server of the kernel's own
 %dh reattach              pick up a cell that an attached server goes on with since the connection, or the kernel, was lost;
                           `%dh reattach NAME` where there are several sessions

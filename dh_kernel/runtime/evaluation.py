@@ -88,7 +88,7 @@ class Evaluator:
     def _to_show(self, cell: Cell, message: dict[str, Any], before: dict[str, Any]) -> _Shown:
         """What the cell is to show of its tables. A `;` at its end hushes them, as it hushes a result."""
         wanted = message["show_tables"] and not cell.silent and not ends_quietly(message["code"])
-        return _Shown(before, wanted, message.get("rows") or 0)
+        return _Shown(before, wanted)
 
     def _note_changes(self, before: dict[str, Any]) -> None:
         """Let other clients see the tables and other objects that the cell bound or replaced."""
@@ -111,7 +111,7 @@ class Evaluator:
                 continue
             if shown.count < preferences.max_tables:
                 shown.count += 1
-                self._outputs.table(cell, table, name, Shown(assigned=True, rows=shown.rows))
+                self._outputs.table(cell, table, name, Shown(assigned=True))
             else:
                 shown.left_out.append(name)
 
@@ -133,9 +133,9 @@ class Evaluator:
         self._show_assigned(cell, shown, value)
         if self._tables.as_shown(value) is not None:
             shown.first_time(value)
-            self._outputs.table(cell, value, self._outputs.name_of(value), Shown(result=True, rows=shown.rows))
+            self._outputs.table(cell, value, self._outputs.name_of(value), Shown(result=True))
             return
-        bundle = self._outputs.bundle_of(value)
+        bundle = self._outputs.bundle(value)
         forget_figure(value)
         self._outputs.result(cell, bundle)
 
@@ -159,8 +159,8 @@ class Evaluator:
 class _Shown:
     """What a cell has shown of its tables so far."""
 
-    def __init__(self, before: dict[str, Any], tables: bool, rows: int) -> None:
-        self.before, self.tables, self.rows = before, tables, rows
+    def __init__(self, before: dict[str, Any], tables: bool) -> None:
+        self.before, self.tables = before, tables
         self._seen: set[int] = set()
         self.count = 0
         self.left_out: list[str] = []

@@ -83,10 +83,11 @@ class RuntimeSession:
         self._outputs = Outputs(
             self.channel, self._switchboard, self._tables, namespace, lambda value: self._bundle(value), preferences
         )
-        self._live = LiveOutputs(session_id, engine, self._tables, preferences, self._outputs.queue_live)
+        self._live = LiveOutputs(
+            session_id, engine, self._tables, preferences, self._outputs.queue_live, lambda age_s: self._has_young_cell(age_s)
+        )
         self._outputs.live = self._live
         self._cards = ObjectCards(engine, self._outputs.name_of, str(options.get("address", "")))
-        self._live.is_young = lambda age_s: any(time.monotonic() - cell.arrived < age_s for cell in list(self._cells.values()))
         self._comms = self._outputs.comms = Comms(self._outputs)
         if self._launched:
             self._comms.own_process()
@@ -133,8 +134,8 @@ class RuntimeSession:
             made = IPythonInterpreter(
                 self._namespace,
                 own_files,
-                self._outputs.show,
-                self._tables.table_class,
+                lambda value: self._tables.as_shown(value) is not None,
+                self._cards.added,
                 launched=self._launched,
                 cell_files=self._debugger.files,
             )
@@ -150,7 +151,7 @@ class RuntimeSession:
         """What needs modules that take a while to import."""
         install_pdb(by_ipython=self._outputs.shell is not None)
         if not self._launched:
-            install_empty_stdin(lambda: self._switchboard.current() is not None)
+            install_empty_stdin(self._switchboard.current)
         follow_listeners(self._switchboard)
 
     def _bundle(self, value: object) -> Any:
@@ -183,6 +184,9 @@ class RuntimeSession:
             lambda outcome: self._done(cell, outcome),
             lambda: evaluator.interpreter.awaits(message["code"]),
         )
+
+    def _has_young_cell(self, age_s: float) -> bool:
+        return any(time.monotonic() - cell.arrived < age_s for cell in list(self._cells.values()))
 
     def _evaluator_of(self, cell: Cell) -> Evaluator:
         """The session's, or one for a script that is run as a program."""
@@ -306,11 +310,11 @@ class RuntimeSession:
             elif message["kind"] == "why":
                 with self._engine.cell_context(self._scope):
                     content = {"reason": self._tables.reason(message["table"])}
+            elif message["kind"] == "left_behind":
+                content = {"sessions": self._left_behind()}
             elif message["kind"] == "forget":
                 self._forget()
                 content = {"status": "ok"}
-            elif message["kind"] == "left_behind":
-                content = {"sessions": self._left_behind()}
             elif message["kind"] == "open_lane":
                 self._lane(message["lane"])
                 content = {}

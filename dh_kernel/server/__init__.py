@@ -11,6 +11,9 @@ sessions, tables or Jupyter, and imports only the standard library and the packa
     java.py      finds a JDK
     options.py   how to launch
     archives.py  Java's archives of classes, which shorten a start
+    standby.py   servers started ahead: what suits whom, and how one is claimed
+    keeper.py    the process that keeps them
+    adoption.py  how such a server comes to stand where its kernel does; runs in the server's interpreter
     death.py     why a server ended, in words
 """
 

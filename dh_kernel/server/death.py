@@ -72,6 +72,8 @@ def cause(death: Death) -> str:
         return f"signal {name} ({meaning})" if meaning else f"signal {name}"
     if death.out_of_memory:
         return f"out of memory (exit code {death.exit_code})"
+    if death.exit_code is None:
+        return "its exit code is not known, since the keeper of spare servers was killed"
     return f"exit code {death.exit_code}"
 
 

@@ -13,13 +13,14 @@ import subprocess
 from typing import Literal
 
 # $1 is the folder, which it makes, so that no kill -9 can come between the making and the guarding; on a busy machine the
-# server may have been faster. It reads the process group to guard, then waits for the end of its input. A logout sends
-# SIGTERM to all, and then there is work to do. Nobody else removes the folder on POSIX: the late mkdir would come after.
+# server may have been faster. It reads the process group to guard, or `leave`, then waits for the end of its input. A logout
+# sends SIGTERM to all, and then there is work to do. Nobody else removes the folder on POSIX: the late mkdir would come after.
 _SCRIPT = """
 trap '' HUP INT TERM
 umask 077
 mkdir -p -- "$1"
 while read -r line; do group=$line; done
+[ "$group" = leave ] && exit 0
 [ -n "$group" ] && kill -s KILL -- "-$group"
 for again in 1 2 3 4 5 6 7 8 9 10; do
     rm -rf -- "$1"
@@ -51,7 +52,7 @@ class Guardian:
         finally:
             os.close(read_end)
 
-    def guard(self, group: int | Literal[""]) -> None:
+    def guard(self, group: int | Literal["", "leave"]) -> None:
         """Kill this process group too, when the time comes; the last one told counts."""
         with contextlib.suppress(BrokenPipeError):  # somebody killed it; the launcher's own thread is left
             os.write(self._write_end, f"{group}\n".encode())
@@ -59,6 +60,11 @@ class Guardian:
     def retire(self, timeout_s: float) -> None:
         """Kill nothing any more, only remove the folder. To be called while the group's leader is not reaped yet."""
         self.guard("")
+        self.let_go(timeout_s)
+
+    def leave(self, timeout_s: float) -> None:
+        """Go, and touch nothing: another process has a guardian for the same server."""
+        self.guard("leave")
         self.let_go(timeout_s)
 
     def let_go(self, timeout_s: float) -> None:

@@ -11,7 +11,8 @@ thread to whoever finds this module:
     workdir        the server's own folder, which is removed when it ends
 
 Stdin stays open as a lifeline. The kernel process holds its only other end: when that closes, however the kernel ended, this
-process and its group end at once. One line on it, `stop`, asks for an orderly end.
+process and its group end at once. One line on it, `stop`, asks for an orderly end. A server that is started ahead, for a
+kernel to come, keeps its pipe for reports, and becomes that kernel's by a line `adopt {…}`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import Any
 
 LONGEST_MESSAGE = 20_000
 INTERRUPT_EVERY_S = 0.5
+
+_FILE = sys.argv[1]
+_times = {"begun": time.monotonic()}  # of the start; on a clock that all processes share
 
 output_fds: tuple[int, int] | None = None
 workdir: str = ""
@@ -77,6 +82,28 @@ def _do_nothing(_signal: int, _frame: object) -> None:
 main_thread = MainThread()
 
 
+class Standby:
+    """What a server that waits for a kernel does when one has come."""
+
+    def __init__(self, orders: dict[str, Any], reports: Reports) -> None:
+        self._reports, self._port, self._version = reports, orders["port"], orders["version"]
+        adoption = _neighbour("adoption")
+        self.stamps: list[tuple[str, int]] = adoption.stamps()
+        self._adoption = adoption.Adoption()
+
+    def adopt(self, order: dict[str, Any]) -> None:
+        """On the lifeline's thread, with no cell and no session about."""
+        try:
+            self._adoption.become(order["cwd"], order["environment"], order["umask"])
+            self._reports.send(port=self._port, version=self._version)
+        except Exception as error:  # the kernel starts another server
+            self._reports.send(error="failed", message=_message(error), trace=traceback.format_exc()[-LONGEST_MESSAGE:])
+        self._reports.close()
+
+
+standby: Standby | None = None
+
+
 class Reports:
     """Tells the kernel how the start goes: one JSON line each, never mixed with anybody's output."""
 
@@ -98,7 +125,7 @@ class Reports:
 
 
 def main() -> None:
-    global output_fds, workdir
+    global output_fds, standby, workdir
     orders = _read_orders()
     if orders["make_archive"] and hasattr(os, "nice"):
         os.nice(19)
@@ -112,6 +139,9 @@ def main() -> None:
     reports = Reports(orders["report_fd"], orders["marker"])
     try:
         _start_server(orders, reports)
+        if orders.get("standby"):
+            standby = Standby(orders, reports)
+            reports.send(stamps=standby.stamps)
     except BaseException as error:  # the edge of the process
         reports.send(error=_kind(error), message=_message(error), trace=traceback.format_exc()[-LONGEST_MESSAGE:])
         os._exit(1)
@@ -122,7 +152,8 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     reports.send(port=orders["port"])
-    reports.close()
+    if standby is None:
+        reports.close()
     java_ends = orders["make_archive"]
     orders.clear()
     exit_code = main_thread.run()
@@ -161,10 +192,11 @@ def _keep_private(fds: list[int | None]) -> None:
 def _watch_lifeline(lifeline: int, workdir: str) -> None:
     """End when the kernel has ended; end in good order when it asks."""
     pid = os.getpid()
-    while data := os.read(lifeline, 64):
-        if b"stop" in data:
-            main_thread.stop(0)
-            _Thread(target=_interrupt_until_stopped, name="dh-stop", daemon=True).start()
+    unfinished = b""
+    while data := os.read(lifeline, 1 << 16):
+        *lines, unfinished = (unfinished + data).split(b"\n")
+        for line in lines:
+            _obey(line)
     if os.name != "posix":
         import shutil
 
@@ -173,6 +205,15 @@ def _watch_lifeline(lifeline: int, workdir: str) -> None:
     if os.getpgrp() == pid:
         os.killpg(pid, signal.SIGKILL)
     os.kill(pid, signal.SIGKILL)
+
+
+def _obey(line: bytes) -> None:
+    """One line of the lifeline."""
+    if line == b"stop":
+        main_thread.stop(0)
+        _Thread(target=_interrupt_until_stopped, name="dh-stop", daemon=True).start()
+    elif line.startswith(b"adopt ") and standby is not None:
+        standby.adopt(json.loads(line[len(b"adopt ") :]))
 
 
 def _interrupt_until_stopped() -> None:
@@ -191,9 +232,12 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
     import deephaven_server
     from deephaven_server.start_jvm import start_jvm
 
-    reports.send(version=deephaven_server.__version__)
+    _times["imported"] = time.monotonic()
+    orders["version"] = deephaven_server.__version__
+    reports.send(version=orders["version"])
     jvm_args = [*orders["jvm_args"], *_archive_options(orders, deephaven_server, reports)]
     start_jvm(jvm_args=jvm_args, java_home=orders["java_home"])
+    _times["jvm"] = time.monotonic()
     import jpy
 
     # After the JVM's start: a `-D` option would be in its list of arguments, which crash reports and diagnostic tools show.
@@ -202,18 +246,15 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
     _begin_warm_up()
     server.start()
     orders["port"] = server.port
+    _times["server"] = time.monotonic()
+    reports.send(times=_times)
 
 
 def _archive_options(orders: dict[str, Any], deephaven_server: Any, reports: Reports) -> list[str]:
     """Java's options for its archive of classes: to use it, or to write it when this process ends."""
     if not orders["archives"]:
         return []
-    import importlib.util
-
-    file = os.path.join(os.path.dirname(sys.argv[1]), "archives.py")
-    spec: Any = importlib.util.spec_from_file_location("_dh_kernel_archives", file)
-    archives: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(archives)
+    archives = _neighbour("archives")
     jars = os.path.join(os.path.dirname(deephaven_server.__file__), "jars")
     path = archives.archive_path(orders["archives"], orders["java_home"], jars, orders["jvm_args"])
     if orders["make_archive"]:
@@ -223,6 +264,17 @@ def _archive_options(orders: dict[str, Any], deephaven_server: Any, reports: Rep
     options: list[str] = archives.options_to_use(path, orders["java_version"]) if path else []
     reports.send(archive=path, archive_used=bool(options))
     return options
+
+
+def _neighbour(name: str) -> Any:
+    """A module that stands beside this file."""
+    import importlib.util
+
+    file = os.path.join(os.path.dirname(_FILE), f"{name}.py")
+    spec: Any = importlib.util.spec_from_file_location(f"_dh_kernel_{name}", file)
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _begin_warm_up() -> None:

@@ -22,6 +22,8 @@ class LaunchOptions:
 
     `java_home` None means: look for one. `heap` is what `-Xmx` takes. `port` 0 means: any free one. `archives` is the folder
     of Java's archives of classes, None: do without. With `make_archive` the server writes one there when it is stopped.
+    `standby` is how many spare servers a keeper holds ready for such launches, `standby_idle_s` for how long without one.
+    `spare`: this is to be one of them.
     """
 
     python: str = sys.executable
@@ -34,6 +36,9 @@ class LaunchOptions:
     environment: Mapping[str, str] = field(default_factory=dict)
     archives: str | None = None
     make_archive: bool = False
+    standby: int = 0
+    standby_idle_s: float = 3600.0
+    spare: bool = False
 
 
 def default_heap() -> str:

@@ -97,6 +97,7 @@ class PosixReader(OutputReader):
         self._finishing = False
         self._closed = False
         self.leftover: list[tuple[str, str]] = []
+        self._left = False
         for fd in (*fds, report_fd, self._wake_fd, self._waker):
             os.set_blocking(fd, False)
         self._thread = threading.Thread(target=self._run, name="dh-server-output", daemon=True)
@@ -109,10 +110,21 @@ class PosixReader(OutputReader):
         self._set_handed_over(False)
 
     def finish(self, timeout_s: float) -> None:
-        """Read what is left, close everything and end the thread. Only after the process has ended.
+        """Read what is left, close everything and end the thread. Only after the process has ended, or another reads.
 
         What the server was to read itself, and could not any more, is in `leftover` then.
         """
+        self._end_thread(timeout_s)
+        if self._left and not self._closed:
+            self._close()
+
+    def leave(self, timeout_s: float) -> tuple[int, ...]:
+        """Read no more, for another process will. The read ends of stdout, stderr and the reports; `finish` closes them."""
+        self._left = True
+        self._end_thread(timeout_s)
+        return (*self._streams, *(() if self._report_fd is None else (self._report_fd,)))
+
+    def _end_thread(self, timeout_s: float) -> None:
         self._finishing = True
         self._wake()
         if self._thread is not threading.current_thread():
@@ -137,6 +149,8 @@ class PosixReader(OutputReader):
                     self._read_reports()
                 else:
                     self._read(fd)
+        if self._left:
+            return
         self._read_reports()
         if self._handed_over:
             self.on_output(lambda stream, text: self.leftover.append((stream, text)))

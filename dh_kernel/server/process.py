@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from dh_kernel.errors import ServerStartError, ServerStartTimeout
 from dh_kernel.model import PSK_AUTH_TYPE, Death, Endpoint
 
-from . import archives, workdir
+from . import archives, standby, workdir
 from .death import cause, telling, without_report
 from .guardian import Guardian
 from .java import OLDEST, Java, find_java
@@ -41,6 +41,7 @@ LAST_LINES = 20
 _LINES_SEARCHED = 200  # a trace of Java, and what others log meanwhile
 _NEW_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows only
 _END_TIMEOUT_S = 5.0
+_ADOPTED_WITHIN_S = 3.0
 _LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
 # Run as a module of its own, so that the server's __main__ has no name but those every Python has. The working directory comes
 # back to the path when the server has started: a json.py there must not be what it imports.
@@ -76,9 +77,23 @@ class ServerProcess:
         java = find_java(options.java_home, environ={**os.environ, **options.environment})
         if options.cwd is not None and not os.path.isdir(options.cwd):
             raise ServerStartError(f"The server cannot be started in {options.cwd}: there is no such folder")
-        return cls(options, java)
+        return (cls._claimed(options, java) if options.standby else None) or cls(options, java)
 
-    def __init__(self, options: LaunchOptions, java: Java) -> None:
+    @classmethod
+    def _claimed(cls, options: LaunchOptions, java: Java) -> ServerProcess | None:
+        """A server that was started ahead; None where there is none that works."""
+        order = standby.adopt_order(options) if standby.POSSIBLE else None
+        spare = standby.claim(options, java) if order is not None else None
+        if spare is None or order is None:
+            return None
+        process = cls(options, java, (spare, order))
+        process._settled.wait(_ADOPTED_WITHIN_S)
+        if process.endpoint is not None:
+            return process
+        process.kill()
+        return None
+
+    def __init__(self, options: LaunchOptions, java: Java, spare: tuple[standby.Spare, bytes] | None = None) -> None:
         self.options = options
         self.java = java
         self.version: str | None = None
@@ -94,13 +109,20 @@ class ServerProcess:
         self._settled = threading.Event()  # ready, failed or dead
         self._dead = threading.Event()
         self._failure: _Failure | None = None
-        self._key = os.urandom(32).hex()
+        self.from_standby = spare is not None
+        self.times: dict[str, float] = {}  # of the start, by the launcher
+        self.stamps: list[tuple[str, int]] = []  # of a spare: what it has imported from
+        self._given: Callable[[int], None] | None = None
+        self._key = os.urandom(32).hex() if spare is None else spare[0].key
         self._tail.hide(self._key)
         self._deadline = time.monotonic() + options.start_timeout_s
-        self._workdir = workdir.new_path()
+        self._workdir = workdir.new_path() if spare is None else spare[0].workdir
         self._guardian = Guardian(self._workdir) if POSIX else None
         try:
-            self._spawn()
+            if spare is None:
+                self._spawn()
+            else:
+                self._take_over(*spare)
         except BaseException:
             self._clean_up()
             raise
@@ -196,6 +218,12 @@ class ServerProcess:
             if not self._process_is_reaped and os.name == "posix":
                 os.kill(self.pid, signal.SIGINT)
 
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the server's process group."""
+        with self._lock, contextlib.suppress(ProcessLookupError):
+            if not self._process_is_reaped and sys.platform != "win32":
+                os.killpg(self.pid, number)
+
     def kill(self) -> None:
         """Kill the server's whole process group at once."""
         with self._lock:  # the pid is ours as long as the watching thread has not reaped it, which takes this lock
@@ -220,7 +248,7 @@ class ServerProcess:
         shared = (stdout[0], stderr[0], report[1]) if report else ()
         marker = "" if report else os.urandom(16).hex()
         try:
-            self._process = _popen(self.options, stdin, stdout[1], stderr[1], shared)
+            self._process: subprocess.Popen[bytes] | standby.Foster = _popen(self.options, stdin, stdout[1], stderr[1], shared)
         except OSError as error:
             _close_all(ours)
             raise ServerStartError(
@@ -241,6 +269,56 @@ class ServerProcess:
             self._reader = WindowsReader(self._tail, fds, marker, self._on_report)
         self._send_orders(report[1] if report else None, fds if report else None, marker)
 
+    def _take_over(self, spare: standby.Spare, order: bytes) -> None:
+        """Become the owner of a server that the keeper has launched; one that it does not let go of is about to end."""
+        self._process = spare.child
+        self._process_is_reaped = False
+        self._lifeline, stdout, stderr, report = spare.fds
+        self.archive, self.archive_used, self.version = spare.archive, spare.archive_used, spare.version
+        self._tail.add("".join(f"{line}\n" for line in spare.log))
+        assert self._guardian is not None
+        self._guardian.guard(spare.pid)
+        workdir.take_over(self._workdir)
+        self._reader = PosixReader(self._tail, (stdout, stderr), report, self._on_report)
+        if standby.take(spare):
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._lifeline, order)
+        else:
+            self._settled.set()
+
+    def lend(self) -> tuple[dict[str, object], tuple[int, ...]]:
+        """What another process needs to be the owner: facts, and file descriptors. Reading the output ends here."""
+        assert self.endpoint is not None
+        assert isinstance(self._reader, PosixReader)
+        fds = (self._lifeline, *self._reader.leave(_END_TIMEOUT_S))
+        facts: dict[str, object] = {
+            "pid": self.pid,
+            "key": self._key,
+            "port": self.endpoint.port,
+            "version": self.version,
+            "workdir": self._workdir,
+            "archive": self.archive,
+            "archive_used": self.archive_used,
+            "log": self.log_tail(),
+        }
+        return facts, fds
+
+    def give(self, when_ended: Callable[[int], None]) -> bool:
+        """The other process has it: let go of all but the pid; False if it has ended before.
+
+        Args:
+            when_ended: called with the exit code, or the signal as a negative number, while the pid is still taken.
+        """
+        with self._lock:
+            if self._process_is_reaped or self._dead.is_set():
+                return False
+            self._given = when_ended
+            os.close(self._lifeline)
+        assert self._guardian is not None
+        self._guardian.leave(_END_TIMEOUT_S)
+        self._reader.finish(_END_TIMEOUT_S)
+        return True
+
     def _send_orders(self, report_fd: int | None, output_fds: tuple[int, int] | None, marker: str) -> None:
         orders = {
             "key": self._key,
@@ -250,6 +328,7 @@ class ServerProcess:
             "java_version": self.java.version,
             "archives": self.options.archives,
             "make_archive": self.options.make_archive,
+            "standby": self.options.spare,
             "workdir": self._workdir,
             "report_fd": report_fd,
             "output_fds": output_fds,
@@ -265,6 +344,8 @@ class ServerProcess:
         self.archive = report.get("archive", self.archive)
         self.archive_used = report.get("archive_used", self.archive_used)
         self.archive_made = report.get("archive_made", self.archive_made)
+        self.times = report.get("times", self.times)
+        self.stamps = report.get("stamps", self.stamps)
         if "port" in report:
             self.endpoint = Endpoint("127.0.0.1", report["port"], PSK_AUTH_TYPE, self._key)
             self._settled.set()
@@ -305,6 +386,11 @@ class ServerProcess:
         """From the start to the death of the process, in an order in which a kill -9 of this process leaves nothing behind."""
         workdir.sweep()
         _wait_unreaped(self._process)
+        with self._lock:
+            given = self._given
+        if given is not None:
+            self._see_off(given)
+            return
         _kill_group(self._process)  # what it started
         self._reader.finish(_END_TIMEOUT_S)
         self._clean_up()
@@ -319,16 +405,26 @@ class ServerProcess:
         for callback in callbacks:
             callback(self.death)
 
+    def _see_off(self, when_ended: Callable[[int], None]) -> None:
+        """The end of a server that belongs to another process, which cleans up."""
+        when_ended(_how_ended(self._process))
+        with self._lock:
+            code = self._process.wait()
+            self._process_is_reaped = True
+            self.death = self._report_death(code)
+        self._settled.set()
+        self._dead.set()
+
     def _clean_up(self) -> None:
         if self._guardian is not None:
             self._guardian.retire(_END_TIMEOUT_S)
         workdir.remove(self._workdir)
 
-    def _report_death(self, code: int) -> Death:
-        killed = POSIX and code < 0
+    def _report_death(self, code: int | None) -> Death:
+        killed = POSIX and code is not None and code < 0
         return Death(
             exit_code=None if killed else code,
-            signal=-code if killed else None,
+            signal=-code if killed and code is not None else None,
             last_lines=telling(self.log_tail(_LINES_SEARCHED))[-LAST_LINES:],
             out_of_memory=any("OutOfMemoryError" in line for line in self.log_tail(_LINES_SEARCHED)),
         )
@@ -358,12 +454,13 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
         # with a full heap answers nobody, and its variables are lost all the same.
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:+ExplicitGCInvokesConcurrent",  # the runtime asks for collections; they must not stop the tables
-        # A start is short of processors, not of speed: the optimizing compiler waits until code has run thrice as often as
-        # by default, and the heap begins large enough (below) for the start to need few collections.
-        "-XX:Tier4InvocationThreshold=20000",
-        "-XX:Tier4MinInvocationThreshold=4000",
-        "-XX:Tier4CompileThreshold=40000",
-        "-XX:Tier4BackEdgeThreshold=120000",
+        # A start is short of processors, not of speed. The optimizing compiler, which by default takes a fifth of a start's
+        # processor time for code that hardly runs again, waits until code has run so often that it will; long computations
+        # get there within a tenth of a second. And the heap begins large enough (below) for few collections.
+        "-XX:Tier4InvocationThreshold=400000",
+        "-XX:Tier4MinInvocationThreshold=160000",
+        "-XX:Tier4CompileThreshold=1600000",
+        "-XX:Tier4BackEdgeThreshold=1200000",
         "-XX:-UsePerfData",  # else a file in /tmp, whatever java.io.tmpdir says
         f"-XX:ErrorFile={os.path.join(folder, 'hs_err.log')}",
         f"-Djava.io.tmpdir={folder}",
@@ -381,8 +478,11 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
     return [*args, *options.jvm_args]
 
 
-def _wait_unreaped(process: subprocess.Popen[bytes]) -> None:
+def _wait_unreaped(process: subprocess.Popen[bytes] | standby.Foster) -> None:
     """Wait for the end, and leave the pid taken where the system lets us (macOS: from Python 3.13 on)."""
+    if isinstance(process, standby.Foster):
+        process.wait_unreaped()
+        return
     if hasattr(os, "waitid"):
         with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored in this process: nothing to wait for
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -390,7 +490,17 @@ def _wait_unreaped(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _how_ended(process: subprocess.Popen[bytes] | standby.Foster) -> int:
+    """The exit code, or the signal as a negative number, of a process that has ended and may not be reaped yet."""
+    if hasattr(os, "waitid"):
+        with contextlib.suppress(ChildProcessError):
+            ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            if ended is not None:
+                return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+    return process.wait() or 0
+
+
+def _kill_group(process: subprocess.Popen[bytes] | standby.Foster) -> None:
     if sys.platform == "win32":
         process.kill()
         return

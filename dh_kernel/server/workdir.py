@@ -2,7 +2,8 @@
 
 Its name tells who owns it, so that a later start can sweep what a kernel and its guardian, both killed, left behind:
 `dh-kernel-<machine>-<owner's pid>-<owner's start time>-<random>`. `<machine>` stands for the host and the pid namespace: in a
-temporary folder that containers share, a pid means nothing to the others.
+temporary folder that containers share, a pid means nothing to the others. A server that was handed over has another owner,
+whom a file in the folder names.
 """
 
 from __future__ import annotations
@@ -14,12 +15,23 @@ import sys
 import zlib
 
 _PREFIX = "dh-kernel-"
+_OWNER = ".owner"
 
 
 def new_path(parent: str | None = None) -> str:
     """A path for a new folder, which is not made yet."""
-    owner = f"{_machine()}-{os.getpid()}-{start_time(os.getpid()) or 0}"
+    owner = f"{machine()}-{_this_process()}"
     return os.path.join(parent or temporary_folder(), f"{_PREFIX}{owner}-{os.urandom(6).hex()}")
+
+
+def take_over(path: str) -> None:
+    """Become the owner of a folder that another process has made."""
+    with open(os.path.join(path, _OWNER), "w", encoding="ascii") as file:
+        file.write(_this_process())
+
+
+def _this_process() -> str:
+    return f"{os.getpid()}-{start_time(os.getpid()) or 0}"
 
 
 def temporary_folder() -> str:
@@ -41,7 +53,7 @@ def remove(path: str) -> None:
 
 def sweep(parent: str | None = None) -> list[str]:
     """Remove the folders whose owner is gone; returns them."""
-    pattern = os.path.join(glob.escape(parent or temporary_folder()), f"{_PREFIX}{_machine()}-*")
+    pattern = os.path.join(glob.escape(parent or temporary_folder()), f"{_PREFIX}{machine()}-*")
     stale = [path for path in glob.glob(pattern) if _is_mine(path) and _owner_is_gone(path)]
     for path in stale:
         remove(path)
@@ -59,7 +71,18 @@ def _owner_is_gone(path: str) -> bool:
     parts = os.path.basename(path)[len(_PREFIX) :].split("-")
     if len(parts) != 4 or not parts[1].isdigit():
         return False
-    pid, started = int(parts[1]), parts[2]
+    if not _has_ended(parts[1], parts[2]):
+        return False
+    try:
+        with open(os.path.join(path, _OWNER), encoding="ascii") as file:
+            pid, _, started = file.read().partition("-")
+    except (OSError, ValueError):
+        return True
+    return not pid.isdigit() or _has_ended(pid, started)
+
+
+def _has_ended(number: str, started: str) -> bool:
+    pid = int(number)
     if not _is_running(pid):
         return True
     now = start_time(pid)
@@ -125,7 +148,8 @@ def _is_running_on_windows(pid: int) -> bool:
         ctypes.windll.kernel32.CloseHandle(handle)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """This host and pid namespace, as a short text."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:

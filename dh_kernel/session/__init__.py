@@ -3,7 +3,7 @@
 The only package that imports pydeephaven and gRPC. It runs no event loop: what arrives is handed to callbacks on the reader's
 thread. Knows nothing of Jupyter and of processes.
 
-`Session` and `SessionOptions` bring pydeephaven, pandas and pyarrow, and are imported when first asked for.
+`Session` and `SessionOptions` bring pydeephaven, numpy and pyarrow, and are imported when first asked for.
 
     session.py   Session: open, send, resume, close
     events.py    what arrives, as frozen data
@@ -15,6 +15,11 @@ thread. Knows nothing of Jupyter and of processes.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .events import (
@@ -63,9 +68,33 @@ __all__ = [
 ]
 
 
+@contextlib.contextmanager
+def _without_pandas() -> Iterator[None]:
+    """pydeephaven imports pandas for the name of one type, in filters that are not used here: 0.3 s and 50 MB."""
+    if "pandas" in sys.modules:
+        yield
+        return
+    stand_in = ModuleType("pandas")
+
+    def real(name: str) -> Any:
+        if sys.modules.get("pandas") is stand_in:
+            del sys.modules["pandas"]
+        return getattr(importlib.import_module("pandas"), name)
+
+    stand_in.Timestamp = type("Timestamp", (), {})  # type: ignore[attr-defined]
+    stand_in.__getattr__ = real  # type: ignore[method-assign]  # for versions of pydeephaven that want more
+    sys.modules["pandas"] = stand_in
+    try:
+        yield
+    finally:
+        if sys.modules.get("pandas") is stand_in:
+            del sys.modules["pandas"]
+
+
 def __getattr__(name: str) -> Any:
     if name in ("Session", "SessionOptions"):
-        from . import session
+        with _without_pandas():
+            from . import session
 
         return getattr(session, name)
     raise AttributeError(name)

@@ -130,10 +130,11 @@ class SettingChanged(Event):
 
 @dataclass(frozen=True)
 class InputAsked(Event):
-    """The cell waits for a line from the person at the front end."""
+    """The cell waits for a line from the person at the front end; with `bytes` for so many at most of its standard input."""
 
     prompt: str
     password: bool
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,7 @@ _READERS: dict[str, Any] = {
     "table": _shown,
     "grid": lambda h, r: GridAsked(h["cell"], h["name"], h["height"]),
     "setting": lambda h, r: SettingChanged(h["cell"], h["name"], h["value"]),
-    "input": lambda h, r: InputAsked(h["cell"], h["prompt"], h["password"]),
+    "input": lambda h, r: InputAsked(h["cell"], h["prompt"], h["password"], h.get("bytes", 0)),
     "done": _done,
     "answer": _answer,
     "ready": lambda h, r: _ready(h),

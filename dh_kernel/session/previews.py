@@ -14,9 +14,8 @@ from pydeephaven import Session as DeephavenSession
 
 from dh_kernel.model import Endpoint
 
-from .connect import KEEP_ALIVE
+from .connect import flight_client
 
-_OPTIONS = [("grpc.max_receive_message_length", -1), *KEEP_ALIVE]
 _UNREACHED = (flight.FlightUnavailableError, flight.FlightCancelledError)
 
 
@@ -27,7 +26,7 @@ class HeadReader:
         self._session = session
         self._lock = threading.Lock()
         self._client: Any = None
-        self._location = f"grpc://{endpoint.host}:{endpoint.port}"
+        self._endpoint = endpoint
 
     def read(self, reference: Any) -> pa.Table:
         """All rows of the referenced table, as one consistent snapshot.
@@ -46,7 +45,7 @@ class HeadReader:
     def _flight(self) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = flight.FlightClient(self._location, generic_options=_OPTIONS)
+                self._client = flight_client(self._endpoint)
             return self._client
 
 

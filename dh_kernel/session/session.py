@@ -23,7 +23,16 @@ from pydeephaven import Session as DeephavenSession
 from pydeephaven.experimental.plugin_client import PluginClient
 from pydeephaven.ticket import ScopeTicket, ServerObject
 
-from dh_kernel.errors import ServerTooOldError, SessionDetachedError, SessionError, SessionLostError, SessionTakenError
+from dh_kernel.errors import (
+    AuthenticationError,
+    ServerRestartedError,
+    ServerTooOldError,
+    SessionDetachedError,
+    SessionEndedError,
+    SessionError,
+    SessionLostError,
+    SessionTakenError,
+)
 from dh_kernel.model import Endpoint, TablePreview
 from dh_kernel.runtime.engine import CHANNEL_TYPE
 from dh_kernel.runtime.journal import JournalReader
@@ -111,6 +120,8 @@ class Session:
         """Other sessions of its name that nobody was connected to when this one was."""
         self.cells: tuple[str, ...] = ()
         """The cells that ran when the stream was opened, or whose end nobody had acknowledged."""
+        self.server = ""  # names the server's process
+        self.connected_at = 0.0
         self._options, self._on_event, self._on_lost = options, on_event, on_lost
         self._lock = threading.Lock()
         self._outbox, self._inbox = Outbox(), Inbox()
@@ -215,6 +226,7 @@ class Session:
 
     def _connect(self) -> None:
         client = connect(self.endpoint, keep_alive=not self._options.launched)
+        self.connected_at = time.monotonic()
         try:
             stream = self._open_stream(client)
             frames = stream.resp_stream
@@ -228,10 +240,8 @@ class Session:
         if hello["fresh"] and (self._client is not None or self._takes_over):
             stream.req_stream.close()
             _close_quietly(client)
-            raise SessionLostError(
-                f"the server at {self.endpoint.address} no longer knows the session: it was restarted, or the connection was "
-                "broken for too long"
-            )
+            raise _unknown_there(self.endpoint, self.server, hello.get("server", ""))
+        self.server = hello.get("server", "")
         self.left_behind = tuple(map(DetachedSession.of, hello["left_behind"]))
         self.cells = tuple(hello["cells"])
         with self._lock:
@@ -254,7 +264,7 @@ class Session:
 
     def _open_stream(self, client: DeephavenSession) -> PluginClient:
         variable = f"_dh_kernel_{self.id}"
-        options = {**asdict(self._options), "address": self.endpoint.address, "take_over": self._takes_over}
+        options = {**asdict(self._options), "address": self.endpoint.url, "take_over": self._takes_over}
         try:
             client.run_script(opening_script(variable, self.id, options))
         except DHError as error:
@@ -311,11 +321,6 @@ class Session:
                 self._on_event(event, len(payload))
         raise StopIteration
 
-    def _open_journal(self, path: str | None) -> None:
-        if path is not None and self._journal is None:
-            with contextlib.suppress(OSError, ValueError):  # what it holds is lost with the server then
-                self._journal = JournalReader(path)
-
     def _is_new(self, header: dict[str, Any], references: Sequence[Any]) -> bool:
         seq = header["seq"]
         with self._lock:
@@ -329,10 +334,10 @@ class Session:
 
     def _parsed(self, header: dict[str, Any], references: Sequence[Any], buffers: Sequence[bytes]) -> Event | None:
         if header["kind"] == "ready":
-            self.info = parse(header, references)  # type: ignore[assignment]
+            self.info = info = parse(header, references)  # type: ignore[assignment]
             self._sample = references[0] if references else None
             self._open_journal(header.get("journal"))
-            return self.info
+            return info
         kept = self._references.add(header["seq"], references)
         event = parse(header, kept, buffers)
         shown = event.table if isinstance(event, Answered) else event
@@ -342,9 +347,14 @@ class Session:
                 self._references.release(reference)
         return event
 
+    def _open_journal(self, path: str | None) -> None:
+        if path is not None and self._journal is None:
+            with contextlib.suppress(OSError, ValueError):  # what it holds is lost with the server then
+                self._journal = JournalReader(path)
+
     def _refresh(self) -> None:
         """Keep the server's session from expiring. pydeephaven would by itself, with a thread that outlives a broken one."""
-        while not self._ended.wait(REFRESH_EVERY_S):
+        while not self._ended.wait(refresh_every_s(self._client)):
             client = self._client
             if client is not None:
                 with contextlib.suppress(DHError, grpc.RpcError, ValueError):
@@ -360,14 +370,15 @@ class Session:
             try:
                 self._connect()
                 return True
-            except SessionLostError as error:
+            except (SessionLostError, AuthenticationError) as error:
                 failure = error
                 break
             except SessionError as error:
                 failure = error
                 self._hurry.wait(_RETRY_S)
         if not self._closed:
-            kind = SessionDetachedError if self._options.detached_s and not self._options.launched else SessionLostError
+            goes_on = self._options.detached_s and not self._options.launched and not isinstance(failure, AuthenticationError)
+            kind = SessionDetachedError if goes_on else SessionLostError
             text = (
                 f"no connection to {self.endpoint.address} since {time.strftime('%H:%M:%S', since)}: {_first_lines(failure)}"
             )
@@ -440,6 +451,21 @@ class Session:
             self._journal.close()
         if client is not None:
             _close_quietly(client, tell=say_goodbye)
+
+
+def refresh_every_s(client: DeephavenSession | None) -> float:
+    """How often to ask: a server may let a session expire sooner than the usual five minutes (`http.session.durationMs`)."""
+    return min(REFRESH_EVERY_S, getattr(client, "_timeout_seconds", 3 * REFRESH_EVERY_S) / 3)
+
+
+def _unknown_there(endpoint: Endpoint, before: str, now: str) -> SessionLostError:
+    if before and now and before != now:
+        return ServerRestartedError(f"the server at {endpoint.address} was restarted")
+    if before and before == now:
+        return SessionEndedError(
+            f"the server at {endpoint.address} has ended the session: the connection was broken for too long"
+        )
+    return SessionLostError(f"the server at {endpoint.address} no longer knows the session")
 
 
 def _close_quietly(client: DeephavenSession, *, tell: bool = True) -> None:

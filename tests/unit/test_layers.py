@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,17 +22,26 @@ ALLOWED = {
     "model": set(),
     "errors": set(),
     "history": set(),
-    "settings": LEAVES,
+    "timings": set(),
+    "credentials": set(LEAVES),
+    "attaching": {"credentials", *LEAVES},
+    "attach_options": {"attaching", *LEAVES},
+    "checks": set(LEAVES),
+    "declarations": {"checks", *LEAVES},
+    "settings": {"attaching", "credentials", "declarations", "checks", *LEAVES},
     "render": {"render", "model"},
-    "server": {"server", *LEAVES},
+    "server": {"server", "__init__", *LEAVES},
     "session": {"session", "runtime", *LEAVES},
-    "install": {"settings", *LEAVES},
+    "install": {"settings", "attaching", "credentials", *LEAVES},
+    "kernelspecs": {"settings", "attaching", "credentials", *LEAVES},
     "launching": {"server", "settings", *LEAVES},
     "trial": {"session", *LEAVES},
+    "standby": {"server", "launching", "settings", *LEAVES},
     "training": {"server", "launching", "settings", "trial", *LEAVES},
-    "doctor": {"server", "launching", "settings", "trial", "__init__", *LEAVES},
-    "backend": {"server", "session", "launching", "training", "settings", *LEAVES},
+    "doctor": {"kernelspecs", "timings", "server", "launching", "settings", "trial", "__init__", *LEAVES},
+    "backend": {"timings", "server", "session", "launching", "training", "settings", *LEAVES},
     "flow": set(),
+    "losses": set(LEAVES),
     "runs": {"session", "flow", *LEAVES},
     "asking": {"runs", "session"},
     "interrupting": {"runs"},
@@ -42,13 +52,14 @@ ALLOWED = {
     "publishing": {"budget", "runs", "backend", "session", "render", "live", "grid", *LEAVES},
     "debugging": set(LEAVES),
     "debug_channel": {"debugging"},
-    "commands": {"backend", "settings", "runtime", *LEAVES},
+    "commands": {"backend", "attaching", "credentials", "runtime", *LEAVES},
     "reattaching": {"backend", "runs", "session", *LEAVES},
     "kernel": {
         "commands",
         "reattaching",
         "debug_channel",
         "flow",
+        "losses",
         "runs",
         "asking",
         "interrupting",
@@ -61,10 +72,21 @@ ALLOWED = {
         "__init__",
         *LEAVES,
     },
-    "app": {"kernel", "backend", "server", "settings", "history", "__init__", *LEAVES},
-    "batch": {"batch", "install", "settings", "__init__", "__main__", *LEAVES},
-    "cli": {"doctor", "batch", "install", "settings", "__init__", *LEAVES},
-    "__main__": {"app", "launching", "settings", "server", *LEAVES},
+    "app": {"kernel", "timings", "backend", "server", "settings", "history", "__init__", *LEAVES},
+    "batch": {"batch", "install", "settings", "attach_options", "credentials", "__init__", "__main__", *LEAVES},
+    "cli": {
+        "declarations",
+        "doctor",
+        "standby",
+        "kernelspecs",
+        "batch",
+        "install",
+        "settings",
+        "attach_options",
+        "__init__",
+        *LEAVES,
+    },
+    "__main__": {"app", "timings", "launching", "settings", "server", *LEAVES},
     "__init__": set(),
 }
 DEBUGPY = {"debugpy", "pydevd", "pydevd_tracing", "_pydevd_bundle", "_pydev_bundle"}
@@ -86,10 +108,12 @@ ONLY = {
     },
     "deephaven": {"runtime", "plugin", "server/launcher"},
     "deephaven_internal": {"runtime/engine"},
-    "jpy": {"runtime", "server/launcher"},
+    "jpy": {"runtime", "server/launcher", "server/adoption"},
     "deephaven_server": {"server/launcher"},
-    "jupyter_client": {"install", "doctor", "batch", "kernel", "app"},
+    "jupyter_client": {"install", "kernelspecs", "standby", "batch", "kernel", "app"},
     "nbclient": {"batch/notebooks"},
+    "ssl": {"session/greeting"},
+    "keyring": {"credentials"},
 }
 
 
@@ -173,5 +197,13 @@ def test_the_launcher_and_the_runtime_need_nothing_that_a_server_lacks() -> None
 
 def test_the_server_room_needs_the_standard_library_only() -> None:
     for module in (ROOT / "server").glob("*.py"):
-        if module.stem != "launcher":
+        if module.stem not in ("launcher", "adoption"):
             assert {name.split(".")[0] for name in imports_of(module)} <= sys.stdlib_module_names | {"dh_kernel"}, module
+
+
+def test_the_session_comes_without_pandas_and_leaves_it_to_others() -> None:
+    code = (
+        "import sys; from dh_kernel.session import Session; assert 'pandas' not in sys.modules; "
+        "import pydeephaven, pandas; assert pandas.DataFrame({'A': [1]}).shape == (1, 1)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
