@@ -33,6 +33,7 @@ OURS, IPYKERNEL, EMBEDDED, PYDEEPHAVEN = "ours", "ipykernel", "embedded", "pydee
 PYDEEPHAVEN_WHOLE = "pydeephaven, whole"
 IPYKERNEL_SUBSHELL = "ipykernel, subshell"
 OURS_STATIC = "ours, static"
+OURS_STANDBY = "ours, standby"
 
 TELL_JAVA = """\
 import jpy as _jpy
@@ -64,7 +65,7 @@ class Bench:
 
     def kernel(self, name: str, environment: dict[str, str] | None = None) -> Kernel:
         """Start a bare kernel, `ours` or `ipykernel`, with additions to its environment; the caller stops it."""
-        env = {**self._environment(), **(environment or {})}
+        env = {**self.environment(), **(environment or {})}
         return Kernel(name, specs=self._specs, scratch=self.scratch, env=env)
 
     def start(self, name: str) -> Peer:
@@ -88,7 +89,8 @@ class Bench:
         """Remove the scratch directory. Peers are stopped by whoever started them."""
         self._exit.close()
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What kernels and commands are started with."""
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         return {
             **os.environ,

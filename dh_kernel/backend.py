@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,14 @@ from dh_kernel.server import ServerProcess, describe
 from dh_kernel.settings import Settings
 from dh_kernel.timings import Timings
 
-from .launching import keep_standby, launch
+from .launching import keep_standby, launch, needs_environment
 from .training import Training
+from .versions import provide
 
 if TYPE_CHECKING:
     from dh_kernel.session import Event, Session, TableShown
 
+LOG = logging.getLogger(__name__)
 PREVIEW_THREADS = 4
 LAST_WORDS_S = 0.5
 TRAIN_AFTER_S = 20.0
@@ -64,6 +67,7 @@ class Backend:
         self._closing = False
         self._training: Training | None = None
         self.starts = 0
+        self._installing: str | None = None
         self.timings = timings or Timings.of_process()
         self.start()
 
@@ -96,6 +100,8 @@ class Backend:
         """For the note while one waits: `Starting Deephaven 42.7` or `Connecting to host:port`."""
         if self.settings.endpoint is not None:
             return f"Connecting to Deephaven at {self.settings.endpoint.address}"
+        if self._installing is not None:
+            return f"Installing Deephaven {self._installing}, which is done once and takes minutes"
         version = self._process.version if self._process is not None else None
         return f"Starting Deephaven {version}" if version else "Starting Deephaven"
 
@@ -180,6 +186,7 @@ class Backend:
         Raises:
             DhKernelError: there is no other; the one in use stays.
         """
+        await self._provide(settings)
         process = launch(settings)
         if isinstance(process, DhKernelError):
             raise process
@@ -209,6 +216,7 @@ class Backend:
         if self._problem is not None:
             raise SettingsError(str(self._problem))
         self.starts += 1
+        await self._provide(self.settings)
         first, self._first = self._first, None
         process = first if first is not None else launch(self.settings)
         if isinstance(process, DhKernelError):
@@ -223,6 +231,17 @@ class Backend:
             if learns or self.settings.standby:
                 self._loop.call_later(TRAIN_AFTER_S if learns else SETTLED_AFTER_S, self._help_the_next, learns)
         return session
+
+    async def _provide(self, settings: Settings) -> None:
+        """Install the version of Deephaven that is asked for, once."""
+        environment = needs_environment(settings)
+        if environment is None:
+            return
+        self._installing = environment.version
+        try:
+            await self._loop.run_in_executor(self._pool, provide, environment, LOG.info)
+        finally:
+            self._installing = None
 
     def _help_the_next(self, learns: bool) -> None:
         """Let the next servers start faster: from an archive, or ahead of time."""

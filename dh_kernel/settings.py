@@ -69,6 +69,14 @@ class KernelSettings(Configurable):
         help="Start launched servers from an archive of Java's classes, which is made once, some time after the first start,"
         " and kept in the user's cache folder.",
     ).tag(config=True)
+    deephaven_version = Unicode(
+        "",
+        help="Launch servers of this version, '41.11', in an environment that is installed once, in the user's cache folder,"
+        " with the Python that `python` names.",
+    ).tag(config=True)
+    deephaven_packages = List(
+        Unicode(), help="What else is installed there, as pip takes it: 'deephaven-plugin-ui', 'matplotlib>=3.8'."
+    ).tag(config=True)
     standby = Int(
         0,
         help="How many spare servers wait for this user's next kernels, each with some 700 MB of memory; 0: none.",
@@ -111,6 +119,8 @@ VARIABLES: Mapping[str, str] = {
     "port": "DH_KERNEL_PORT",
     "start_timeout_s": "DH_KERNEL_START_TIMEOUT",
     "class_archive": "DH_KERNEL_CLASS_ARCHIVE",
+    "deephaven_version": "DH_KERNEL_DEEPHAVEN_VERSION",
+    "deephaven_packages": "DH_KERNEL_DEEPHAVEN_PACKAGES",
     "standby": "DH_KERNEL_STANDBY",
     "standby_idle_s": "DH_KERNEL_STANDBY_IDLE",
     "show_tables": "DH_KERNEL_SHOW_TABLES",
@@ -163,6 +173,8 @@ class Settings:
     port: int = 0
     start_timeout_s: float = 120.0
     class_archive: bool = True
+    deephaven_version: str = ""
+    deephaven_packages: tuple[str, ...] = ()
     standby: int = 0
     standby_idle_s: float = 3600.0
     show_tables: bool = True
@@ -358,6 +370,8 @@ class _Checker:
             port=self._checked("port", _number(0, 65535), default.port),
             start_timeout_s=self._checked("start_timeout_s", _number(1, 3600), default.start_timeout_s),
             class_archive=self._checked("class_archive", bool, default.class_archive),
+            deephaven_version=self._checked("deephaven_version", deephaven_version, default.deephaven_version),
+            deephaven_packages=self._packages(),
             standby=self._checked("standby", _number(0, 8), default.standby),
             standby_idle_s=self._checked("standby_idle_s", _number(1, 30 * 86_400), default.standby_idle_s),
             show_tables=self._checked("show_tables", bool, default.show_tables),
@@ -393,6 +407,15 @@ class _Checker:
         except SettingsError as error:
             self._problems.append(f"{given.source}: {error}")
             return default
+
+    def _packages(self) -> tuple[str, ...]:
+        packages: tuple[str, ...] = self._checked("deephaven_packages", requirements, ())
+        if packages and "deephaven_version" not in self._given:
+            self._problems.append(
+                f"{self._given['deephaven_packages'].source}: packages are installed beside a version of Deephaven: set"
+                f" {VARIABLES['deephaven_version']} too."
+            )
+        return packages
 
     def _endpoint(self) -> Endpoint | None:
         address = self._checked("server", host_and_port, None)
@@ -513,6 +536,21 @@ def checked_jvm_args(arguments: Sequence[str]) -> tuple[str, ...]:
         if not argument.startswith("-"):
             raise SettingsError(f"argument {number} does not start with '-': options for Java look like -Xss2m.")
     return tuple(arguments)
+
+
+def deephaven_version(text: str) -> str:
+    """A version as the package index has it."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)+((a|b|rc|\.post|\.dev)[0-9]+)?", text.strip()):
+        raise SettingsError(f"{text!r} is no version: write 41.11, or 42.7.")
+    return text.strip()
+
+
+def requirements(texts: Sequence[str]) -> tuple[str, ...]:
+    """What pip is given, each of which must be a package: options would change more than an environment."""
+    for text in texts:
+        if not re.match(r"[A-Za-z0-9._/~]", text):
+            raise SettingsError(f"{text!r} is no package: write names and versions, 'deephaven-plugin-ui>=0.20'.")
+    return tuple(texts)
 
 
 def executable_path(text: str) -> str:

@@ -251,7 +251,11 @@ def _order(given: argparse.Namespace, items: tuple[Item, ...], jupyter: tuple[st
 def _check(order: Order, given: argparse.Namespace) -> None:
     if order.attached and (order.items[0].arguments[1:] or any(item.arguments[1:] for item in order.items)):
         raise UsageError("sys.argv belongs to the server's process, which others use too. Use -p name=value")
-    launched_only = [name for name in ("python", "heap", "jvm_args", "java_home") if getattr(given, name, None) is not None]
+    launched_only = [
+        name
+        for name in ("python", "deephaven_version", "heap", "jvm_args", "java_home")
+        if getattr(given, name, None) is not None
+    ]
     if order.attached and (launched_only or given.env):
         option = "--" + launched_only[0].replace("_", "-") if launched_only else "--env"
         raise UsageError(f"{option} is for a server that is launched, and this one runs already")
@@ -291,6 +295,8 @@ def _environ(given: argparse.Namespace, serves: bool) -> dict[str, str]:
         "heap": given.heap,
         "jvm_args": given.jvm_args,
         "rows": given.rows,
+        "deephaven_version": given.deephaven_version,
+        "deephaven_packages": given.deephaven_packages,
         "timings": "1" if given.timings else None,
     }
     if serves:

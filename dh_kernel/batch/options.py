@@ -68,6 +68,8 @@ def make_parser(prog: str, serves: bool) -> tuple[argparse.ArgumentParser, set[s
     where.add_argument("--auth-type", metavar="TYPE", help="psk, anonymous, basic, or the class name of a handler")
     where.add_argument("--auth-token-file", metavar="FILE", help=f"holds its key; or set {KEY_VARIABLE}")
     where.add_argument("--python", metavar="PROGRAM", help="Python of the launched server")
+    where.add_argument("--deephaven-version", metavar="VERSION", help="launch this version, installed once in a cache: 41.11")
+    where.add_argument("--deephaven-packages", metavar="PACKAGES", help="what else is installed there, as one word for pip")
     where.add_argument("--java-home", metavar="DIRECTORY", help="JDK of the launched server")
     where.add_argument("--heap", metavar="SIZE", help="Java heap of the launched server: 4g, 512m")
     where.add_argument("--jvm-args", metavar="ARGUMENTS", help="more options for its Java, as one word: --jvm-args='-Xss2m'")
