@@ -249,7 +249,8 @@ class Kernel:
 
     def restart(self) -> None:
         """What a front end's restart button does; the client stays."""
-        self._manager.restart_kernel(now=False)
+        with self.log.open("ab") as log:
+            self._manager.restart_kernel(now=False, stdout=log, stderr=log)
 
     def stop(self) -> list[str]:
         """End the kernel and all it started; returns what only a kill ended, which should be nothing."""
