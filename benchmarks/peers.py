@@ -74,12 +74,13 @@ class Bench:
             return PydeephavenPeer(self)
         return KernelPeer(self, name)
 
-    def start_cell(self) -> str:
-        """The code with which users start a Deephaven server in their own kernel."""
+    def start_cell(self, *more: str) -> str:
+        """The code with which users start a Deephaven server in their own kernel; `more` are options for Java."""
         key = secrets.token_hex(16)
+        options = [f"-Xmx{self.heap}", f"-Dauthentication.psk={key}", *more]
         return (
             "from deephaven_server import Server\n"
-            f'server = Server(host="127.0.0.1", port=0, jvm_args=["-Xmx{self.heap}", "-Dauthentication.psk={key}"])\n'
+            f'server = Server(host="127.0.0.1", port=0, jvm_args={options!r})\n'
             "server.start()\n"
             "from deephaven import empty_table\n"
             "from deephaven.pandas import to_pandas\n"

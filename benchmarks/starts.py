@@ -24,6 +24,12 @@ from turns import rotated
 TABLE = 'empty_table(1000).update(["X = i", "Y = Math.sin(X)"])'
 JAVA_25 = "DH_BENCH_JAVA_25"
 _USUAL_25 = "/usr/lib/jvm/*25*"
+# Deephaven's own options are for Java 17; ours adds the same.
+_FOR_25 = (
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+)
 IDLE_S = 10.0
 _COMMAND = "import sys; from dh_kernel.cli import main; sys.exit(main(sys.argv[1:]))"
 
@@ -91,7 +97,7 @@ def _from_spawn(bench: Bench, row: Row, name: str, environ: dict[str, str]) -> I
     if name == OURS_STANDBY:
         _await_spare(bench)
     with _kernel(bench, row, name, environ) as kernel:
-        run = kernel.run(_code(bench, name))
+        run = kernel.run(_code(bench, name, _FOR_25 if environ else ()))
         bench.java[f"{row.name}: {name}"] = kernel.run(TELL_JAVA).text.strip()
         yield "to the table", _table_at(run) - kernel.spawned_at
         yield "to idle", run.done_at - kernel.spawned_at
@@ -131,9 +137,9 @@ def _kernel(bench: Bench, row: Row, name: str, environ: dict[str, str]) -> Itera
             row.problem(text)
 
 
-def _code(bench: Bench, name: str) -> str:
+def _code(bench: Bench, name: str, options: tuple[str, ...] = ()) -> str:
     if name == EMBEDDED:
-        return f"{bench.start_cell()}t = {TABLE}\nto_pandas(t.head(10))"
+        return f"{bench.start_cell(*options)}t = {TABLE}\nto_pandas(t.head(10))"
     return f"from deephaven import empty_table\nt = {TABLE}"
 
 

@@ -43,6 +43,7 @@ _NO_INDEX = (
     "ProxyError",
     "Temporary failure",
     "client error (Connect)",
+    "(from versions: none)",
 )
 _NO_SUCH = ("No matching distribution found for deephaven-server", "there is no version of deephaven-server")
 
@@ -207,8 +208,8 @@ def _why(environment: Environment, lines: list[str]) -> str:
     what = f"Deephaven {environment.version} cannot be installed"
     if any(clue in text for clue in _NO_INDEX):
         return (
-            f"{what}: no package index can be reached from here. Connect once, which is enough for good, or name an"
-            f" environment that has deephaven-server in {VARIABLES['python']}."
+            f"{what}: no package index that has it can be reached from here. Connect once, which is enough for good, or name"
+            f" an environment that has deephaven-server in {VARIABLES['python']}."
         )
     if any(clue in text for clue in _NO_SUCH):
         return (

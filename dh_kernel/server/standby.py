@@ -256,19 +256,20 @@ def _surroundings() -> str:
 
 def find_folder(*, make: bool) -> str | None:
     """The folder with the sockets of this user's keepers; None where there is none that only the user may enter."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    parents = [runtime] if runtime and os.path.isdir(runtime) else []
-    names = [os.path.join(parent, "dh-kernel") for parent in parents]
-    names += [os.path.join(parent, f"dh-kernel-standby-{os.getuid()}") for parent in (workdir.temporary_folder(), "/tmp")]
-    for name in names:
-        if len(os.fsencode(name)) > _LONGEST_PATH - 20:
-            continue
+    for name in _candidates():
         if make:
             with contextlib.suppress(OSError):
                 os.mkdir(name, 0o700)
         if _is_private(name):
             return name
     return None
+
+
+def _candidates() -> list[str]:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    names = [os.path.join(runtime, "dh-kernel")] if runtime and os.path.isdir(runtime) else []
+    names += [os.path.join(parent, f"dh-kernel-standby-{os.getuid()}") for parent in (workdir.temporary_folder(), "/tmp")]
+    return [name for name in dict.fromkeys(names) if len(os.fsencode(name)) <= _LONGEST_PATH - 20]
 
 
 def _is_private(folder: str) -> bool:
@@ -286,8 +287,8 @@ def socket_path(folder: str) -> str:
 
 def sockets() -> list[str]:
     """The sockets of all of this user's keepers here, also of those that are gone."""
-    folder = find_folder(make=False)
-    return [] if folder is None else sorted(entry.path for entry in os.scandir(folder) if "." not in entry.name)
+    folders = [name for name in _candidates() if _is_private(name)]
+    return sorted(entry.path for folder in folders for entry in os.scandir(folder) if "." not in entry.name)
 
 
 # --- talking

@@ -35,6 +35,13 @@ def look():
         "count": get_ipython().execution_count, "out": sorted(Out), "in": len(In), "dirs": get_ipython().user_ns["_dh"],
         "child": __import__("subprocess").run("pwd; echo $MINE", shell=True, capture_output=True, text=True).stdout,
         "sigint": str(signal.getsignal(signal.SIGTERM)), "main": sys.modules["__main__"].__dict__ is globals(),
+        "hooks": [str(type(sys.displayhook)), str(sys.excepthook).split(" at ")[0], str(type(sys.stdout))],
+        "filters": [str(each) for each in __import__("warnings").filters],
+        "handlers": [str(each) for each in __import__("logging").getLogger().handlers],
+        "signals": [str(signal.getsignal(n)).split(" at ")[0] for n in range(1, 32)],
+        "threads": sorted(t.name.rstrip("0123456789abcdef") for t in __import__("threading").enumerate()),
+        "exits": __import__("atexit")._ncallbacks(), "limits": __import__("resource").getrlimit(7),
+        "fds": len(os.listdir("/dev/fd")), "nice": os.nice(0), "cpus": sorted(os.sched_getaffinity(0)),
         "builtins": len(dir(builtins)), "backend": os.environ.get("MPLBACKEND"), "stdin": os.readlink("/dev/fd/0"),
     }, default=str)
 print(look())
