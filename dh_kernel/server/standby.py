@@ -291,6 +291,38 @@ def sockets() -> list[str]:
     return sorted(entry.path for folder in folders for entry in os.scandir(folder) if "." not in entry.name)
 
 
+def lock(path: str) -> bool:
+    """Be the one that may listen there, until this process ends; False where another is."""
+    import fcntl
+
+    while True:
+        file = os.open(path + ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            return False
+        with contextlib.suppress(OSError):  # a keeper that ended has removed the file between the two calls
+            if os.path.samestat(os.fstat(file), os.stat(path + ".lock")):
+                return True
+        os.close(file)
+
+
+def tidy(path: str) -> None:
+    """Remove what a keeper has left that was killed."""
+    if connect_fails(path) and lock(path):
+        for file in (path, path + ".lock"):
+            with contextlib.suppress(OSError):
+                os.remove(file)
+
+
+def connect_fails(path: str) -> bool:
+    connection = connect(path)
+    if connection is not None:
+        connection.close()
+    return connection is None
+
+
 # --- talking
 
 
