@@ -307,7 +307,7 @@ def test_a_keeper_that_is_killed_takes_its_spare_but_no_server_in_use(kept: Kept
     assert os.path.exists(kept.path)
     standby.tidy(kept.path)
     assert not os.path.exists(kept.path)
-    wait_until(lambda: not is_alive(spare), "the spare's end")
+    wait_until(lambda: not is_alive(spare) and len(list(kept.folder.glob("dh-kernel-*"))) == 1, "the spare's end")
     assert process.death is None
     assert workdir.sweep(str(kept.folder)) == [], "the folder belongs to this process now"
     os.kill(process.pid, signal.SIGKILL)
