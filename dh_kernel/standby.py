@@ -50,6 +50,7 @@ def stop() -> State:
     """End the spares; servers in use stay."""
     for path in standby.sockets():
         standby.ask(path, {"op": "stop"})
+        standby.tidy(path)
     return status()
 
 
