@@ -65,7 +65,7 @@ class Asker:
         if number:
             content["dh_kernel"] = {"bytes": number}
         session.send(socket, "input_request", content, parent=run.parent, ident=run.ident)
-        while not run.over and not run.interrupted.is_set():
+        while not run.over and (run.session is not None or not run.interrupted.is_set()):
             if socket.poll(0):
                 reply = _receive(session, socket)
                 if reply is not None:

@@ -79,6 +79,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._died_idle: str | None = None
         self._died_session: Any = None
         self._told_of: Any = None
+        self._late: set[asyncio.Task[None]] = set()
         self._reattacher: Reattacher | None = None
         self._lost_server: str | None = None
         self._numbers = iter(range(1, 1 << 62))
@@ -279,7 +280,23 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         except DhKernelError as error:
             return _failed(run, error)
         finally:
-            self._runs.end(run)
+            self._end_run(run)
+
+    def _end_run(self, run: Run) -> None:
+        """A run is over. What has arrived behind its end, of its threads, shows all the same."""
+        self._runs.end(run)
+        while not run.events.empty():
+            session, event, size, begun = run.events.get_nowait()
+            if run.cut_off or isinstance(event, CellDone):
+                session.consumed(size)
+            else:
+                self._publish_late(run, session, event, size, begun)
+
+    def _publish_late(self, run: Run, session: Any, event: Event, size: int, begun: Any) -> None:
+        task = asyncio.ensure_future(self._publish_event(run, event, begun))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        task.add_done_callback(lambda _: session.consumed(size))
 
     def _tell(self, run: Run) -> None:
         """What has become of the former session, or of another one of this name."""
@@ -333,7 +350,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         except DhKernelError as error:
             return _failed(run, error)
         finally:
-            self._runs.end(run)
+            self._end_run(run)
             self._end_former(former)
 
     def _end_former(self, former: Any) -> None:
@@ -465,8 +482,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             return
         begun = self._publisher.begin(session, event)
         if run.over:
-            task = asyncio.ensure_future(self._publish_event(run, event, begun))
-            task.add_done_callback(lambda _: session.consumed(size))
+            self._publish_late(run, session, event, size, begun)
         else:
             run.events.put_nowait((session, event, size, begun))
 
