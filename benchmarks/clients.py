@@ -247,6 +247,11 @@ class Kernel:
             if answer["msg_type"] == "status" and answer["content"]["execution_state"] == "idle":
                 return str(message["content"]["comm_id"])
 
+    def restart(self) -> None:
+        """What a front end's restart button does; the client stays."""
+        with self.log.open("ab") as log:
+            self._manager.restart_kernel(now=False, stdout=log, stderr=log)
+
     def stop(self) -> list[str]:
         """End the kernel and all it started; returns what only a kill ended, which should be nothing."""
         with contextlib.suppress(psutil.NoSuchProcess, BenchmarkError):

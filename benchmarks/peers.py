@@ -33,6 +33,7 @@ OURS, IPYKERNEL, EMBEDDED, PYDEEPHAVEN = "ours", "ipykernel", "embedded", "pydee
 PYDEEPHAVEN_WHOLE = "pydeephaven, whole"
 IPYKERNEL_SUBSHELL = "ipykernel, subshell"
 OURS_STATIC = "ours, static"
+OURS_STANDBY = "ours, standby"
 
 TELL_JAVA = """\
 import jpy as _jpy
@@ -64,7 +65,7 @@ class Bench:
 
     def kernel(self, name: str, environment: dict[str, str] | None = None) -> Kernel:
         """Start a bare kernel, `ours` or `ipykernel`, with additions to its environment; the caller stops it."""
-        env = {**self._environment(), **(environment or {})}
+        env = {**self.environment(), **(environment or {})}
         return Kernel(name, specs=self._specs, scratch=self.scratch, env=env)
 
     def start(self, name: str) -> Peer:
@@ -73,12 +74,13 @@ class Bench:
             return PydeephavenPeer(self)
         return KernelPeer(self, name)
 
-    def start_cell(self) -> str:
-        """The code with which users start a Deephaven server in their own kernel."""
+    def start_cell(self, *more: str) -> str:
+        """The code with which users start a Deephaven server in their own kernel; `more` are options for Java."""
         key = secrets.token_hex(16)
+        options = [f"-Xmx{self.heap}", f"-Dauthentication.psk={key}", *more]
         return (
             "from deephaven_server import Server\n"
-            f'server = Server(host="127.0.0.1", port=0, jvm_args=["-Xmx{self.heap}", "-Dauthentication.psk={key}"])\n'
+            f'server = Server(host="127.0.0.1", port=0, jvm_args={options!r})\n'
             "server.start()\n"
             "from deephaven import empty_table\n"
             "from deephaven.pandas import to_pandas\n"
@@ -88,7 +90,8 @@ class Bench:
         """Remove the scratch directory. Peers are stopped by whoever started them."""
         self._exit.close()
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What kernels and commands are started with."""
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         return {
             **os.environ,

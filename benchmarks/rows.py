@@ -30,6 +30,7 @@ from peers import (
 )
 from previews import preview_columns, preview_rows, thousand_tables
 from report import Row
+from starts import first_table_25, idle_memory, restart, standby
 from turns import each, fresh, kernel_of, rounds, rounds_of_names, running
 
 TABLE = 'empty_table(1000).update(["X = i", "Y = Math.sin(X)"])'
@@ -181,6 +182,10 @@ def ten_tables(bench: Bench, row: Row) -> None:
 ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "kernel-info": kernel_info,
     "first-table": first_table,
+    "first-table-25": first_table_25,
+    "standby": standby,
+    "restart": restart,
+    "idle-memory": idle_memory,
     "trivial-cell": trivial_cell,
     "printed-lines": printed_lines,
     "big-print": big_print,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,14 @@ from dh_kernel.server import ServerProcess, describe, without_report
 from dh_kernel.settings import Settings, withhold
 from dh_kernel.timings import Timings
 
-from .launching import keep_standby, launch
+from .launching import keep_standby, launch, needs_environment
 from .training import Training
+from .versions import provide
 
 if TYPE_CHECKING:
     from dh_kernel.session import Event, Session, TableShown
 
+LOG = logging.getLogger(__name__)
 PREVIEW_THREADS = 4
 LAST_WORDS_S = 0.5
 ANSWERS_WITHIN_S = 1.0
@@ -72,6 +75,7 @@ class Backend:
         self._given_up = False  # the server was ended since it did not answer
         self.ask: Callable[..., Awaitable[dict[str, Any]]] = _nobody  # puts a question to the runtime
         self.starts = 0
+        self._installing: str | None = None
         self.timings = timings or Timings.of_process()
         self.start()
 
@@ -118,6 +122,8 @@ class Backend:
         """For the note while one waits: `Starting Deephaven 42.7` or `Connecting to host:port`."""
         if self.settings.endpoint is not None:
             return f"Connecting to Deephaven at {self.settings.endpoint.address}"
+        if self._installing is not None:
+            return f"Installing Deephaven {self._installing}, which is done once and takes minutes"
         version = self._process.version if self._process is not None else None
         return f"Starting Deephaven {version}" if version else "Starting Deephaven"
 
@@ -247,6 +253,7 @@ class Backend:
         Raises:
             DhKernelError: there is no other; the one in use stays.
         """
+        await self._provide(settings)
         process = launch(settings)
         if isinstance(process, DhKernelError):
             raise process
@@ -331,6 +338,7 @@ class Backend:
         if resumed is not None:
             self._session, self._opening, self.lost = resumed, None, None
             return resumed
+        await self._provide(self.settings)
         first, self._first = self._first, None
         process = first if first is not None else launch(self.settings)
         if isinstance(process, DhKernelError):
@@ -345,6 +353,17 @@ class Backend:
             if learns or self.settings.standby:
                 self._loop.call_later(TRAIN_AFTER_S if learns else SETTLED_AFTER_S, self._help_the_next, learns)
         return session
+
+    async def _provide(self, settings: Settings) -> None:
+        """Install the version of Deephaven that is asked for, once."""
+        environment = needs_environment(settings)
+        if environment is None:
+            return
+        self._installing = environment.version
+        try:
+            await self._loop.run_in_executor(self._pool, provide, environment, LOG.info)
+        finally:
+            self._installing = None
 
     def _help_the_next(self, learns: bool) -> None:
         """Let the next servers start faster: from an archive, or ahead of time."""

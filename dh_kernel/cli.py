@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from dh_kernel import __version__
+from dh_kernel import __version__, versions
 from dh_kernel.attach_options import DEFAULT_PORT, PATHS, absolute, add_attach_options, attach_settings, closest_option
 from dh_kernel.declarations import FIELDS, Declaration
 from dh_kernel.errors import DhKernelError, SettingsError
-from dh_kernel.settings import VARIABLES, as_arguments
+from dh_kernel.settings import VARIABLES, as_arguments, load_settings
 
 EXIT_ERROR = 1
 EXIT_USAGE = 64
@@ -91,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_uninstall(commands)
     _add_doctor(commands)
     _add_standby(commands)
+    parser_of_versions = commands.add_parser("versions", help="the versions of Deephaven that were installed for servers")
+    parser_of_versions.add_argument("--remove", metavar="VERSION", help="remove one")
+    parser_of_versions.set_defaults(command=_versions)
     commands.add_parser("run", help="run scripts and notebooks, and end with an exit code that tells how it went")
     commands.add_parser("serve", help="run a script and keep its server alive for dashboards")
     return parser
@@ -236,6 +239,7 @@ def _install(arguments: argparse.Namespace) -> None:
     if display_name is None:
         display_name = DEFAULT_DISPLAY_NAME if name == DEFAULT_NAME else name
     environment = _environment(arguments)
+    _install_version(environment)
     installed = install(
         name=name,
         display_name=display_name,
@@ -251,6 +255,23 @@ def _install(arguments: argparse.Namespace) -> None:
     if not installed.found:
         print(f"Jupyter does not look there by itself: export JUPYTER_PATH={os.path.dirname(installed.kernel_dir)}")
     print(f"Next: jupyter console --kernel {name.lower()}, or choose {display_name!r} in JupyterLab or VS Code.")
+
+
+def _install_version(environment: dict[str, str]) -> None:
+    """The environment that a kernelspec's kernels will use."""
+    settings, problem = load_settings([], {**os.environ, **environment})
+    wanted = versions.wanted(settings)
+    if problem is None and wanted is not None:
+        versions.provide(wanted, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def _versions(arguments: argparse.Namespace) -> None:
+    if arguments.remove is not None:
+        if not versions.remove(arguments.remove):
+            raise SettingsError(f"there is no {arguments.remove} in {versions.folder()}.")
+        return
+    for name in versions.installed():
+        print(os.path.join(versions.folder(), name))
 
 
 def _environment(arguments: argparse.Namespace) -> dict[str, str]:

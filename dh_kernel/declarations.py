@@ -191,6 +191,20 @@ class Settings:
         "Start launched servers from an archive of Java's classes, which is made once, some time after the first start, and"
         " kept in the user's cache folder.",
     )
+    deephaven_version: str = setting(
+        "",
+        "Launch servers of this version, '41.11', in an environment that is installed once, in the user's cache folder, with"
+        " the Python that `python` names.",
+        check=checks.deephaven_version,
+        only=LAUNCHED,
+        shown="what its environment has",
+    )
+    deephaven_packages: tuple[str, ...] = setting(
+        (),
+        "What else is installed there, as pip takes it: 'deephaven-plugin-ui', 'matplotlib>=3.8'.",
+        check=checks.requirements,
+        only=LAUNCHED,
+    )
     standby: int = setting(
         0,
         "How many spare servers wait for this user's next kernels, each with some 700 MB of memory; 0: none.",

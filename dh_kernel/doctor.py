@@ -21,7 +21,7 @@ from typing import Any
 
 from dh_kernel import __version__
 from dh_kernel.errors import DhKernelError, SettingsError
-from dh_kernel.launching import archive_folder, launch_options
+from dh_kernel.launching import archive_folder, launch_options, needs_environment
 from dh_kernel.server import ServerProcess, find_java
 from dh_kernel.settings import VARIABLES, Settings, load_settings, withhold
 from dh_kernel.timings import Timings
@@ -172,6 +172,11 @@ def _kernelspecs() -> Iterator[Finding]:
 
 def _server_python(settings: Settings) -> Iterator[Finding]:
     check = "server's python"
+    missing = needs_environment(settings)
+    if missing is not None:
+        yield Finding(check, WARNING, f"Deephaven {missing.version} is not installed yet", "The first kernel does it.")
+        return
+    settings = replace(settings, python=launch_options(settings).python)
     try:
         asked = subprocess.run(
             [settings.python, "-c", _ASK_PACKAGES, *_SERVER_PACKAGES],
@@ -237,6 +242,9 @@ def _space() -> Iterator[Finding]:
 
 
 def _launch(settings: Settings) -> Iterator[Finding]:
+    if needs_environment(settings) is not None:
+        yield Finding("launch", WARNING, "not tried, since its version is not installed yet")
+        return
     begun = time.monotonic()
     timings = Timings(begun)
     process = ServerProcess.start(replace(launch_options(settings), standby=0))

@@ -78,7 +78,7 @@ class Interrupter:
             if not signalled and silent >= _ASK_EVERY_S and any(run.lane is None for run in runs):
                 backend.signal_server()
                 signalled = True
-            if silent >= longest:
+            if silent >= (_ASK_EVERY_S if backend.is_stopped else longest):
                 self._give_up(runs)
                 return
             if silent < _ASK_EVERY_S:

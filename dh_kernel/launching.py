@@ -9,6 +9,7 @@ import os
 
 import platformdirs
 
+from dh_kernel import versions
 from dh_kernel.errors import DhKernelError
 from dh_kernel.server import LaunchOptions, ServerProcess, default_heap, find_java, standby
 from dh_kernel.settings import Settings
@@ -17,7 +18,7 @@ from dh_kernel.settings import Settings
 def launch_options(settings: Settings) -> LaunchOptions:
     """How to launch the server that the settings ask for."""
     return LaunchOptions(
-        python=settings.python,
+        python=_python_for(settings),
         java_home=settings.java_home,
         heap=f"{settings.heap_mb}m" if settings.heap_mb else default_heap(),
         jvm_args=settings.jvm_args,
@@ -29,14 +30,28 @@ def launch_options(settings: Settings) -> LaunchOptions:
     )
 
 
+def _python_for(settings: Settings) -> str:
+    environment = versions.wanted(settings)
+    return settings.python if environment is None else environment.python
+
+
 def archive_folder() -> str:
     """Where Java's archives of classes are kept, for all kernels of the user."""
     return os.path.join(platformdirs.user_cache_dir("dh-kernel", appauthor=False), "archives")
 
 
+def needs_environment(settings: Settings) -> versions.Environment | None:
+    """The environment that has to be made before a server can be launched."""
+    environment = versions.wanted(settings)
+    return None if environment is None or environment.exists else environment
+
+
 def launch(settings: Settings) -> ServerProcess | DhKernelError | None:
-    """Spawn a server if one is to be launched; an error is a value, to be told by the first cell."""
-    if settings.endpoint is not None:
+    """Spawn a server if one is to be launched; an error is a value, to be told by the first cell.
+
+    None also where its environment is to be made first, which takes minutes.
+    """
+    if settings.endpoint is not None or needs_environment(settings) is not None:
         return None
     try:
         return ServerProcess.start(launch_options(settings))

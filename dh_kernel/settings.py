@@ -263,6 +263,12 @@ class _Checker:
                         f"{given.source} is for a server that the kernel launches, and {server.source} attaches to one that"
                         " runs already: leave one of them out."
                     )
+        packages = self._values.given("deephaven_packages")
+        if packages is not None and self._values.given("deephaven_version") is None:
+            self._problems.append(
+                f"{packages.source}: packages are installed beside a version of Deephaven: set"
+                f" {VARIABLES['deephaven_version']} too."
+            )
         if server is None:
             for given in self._given_only(ATTACHED):
                 if given.level >= Level.KERNELSPEC:  # further away it is a habit, for when there is one

@@ -67,6 +67,8 @@ def make_parser(prog: str, serves: bool) -> tuple[argparse.ArgumentParser, set[s
         add_attach_options(where)
     where.add_argument("--shared-names", action="store_true", help="attached: use the server's global variables")
     where.add_argument("--python", metavar="PROGRAM", help="Python of the launched server")
+    where.add_argument("--deephaven-version", metavar="VERSION", help="launch this version, installed once in a cache: 41.11")
+    where.add_argument("--deephaven-packages", metavar="PACKAGES", help="what else is installed there, as one word for pip")
     where.add_argument("--java-home", metavar="DIRECTORY", help="JDK of the launched server")
     where.add_argument("--heap", metavar="SIZE", help="Java heap of the launched server: 4g, 512m")
     where.add_argument("--jvm-args", metavar="ARGUMENTS", help="more options for its Java, as one word: --jvm-args='-Xss2m'")

@@ -65,11 +65,13 @@ class Journal:
         self._memory = mmap.mmap(descriptor, SIZE)
         self._bytes = memoryview(self._memory)
         self._words = self._bytes[:_WORDS].cast("Q")
-        self._current = self._length = 0
+        self._current = self._at = self._length_word = 0
+        self._length = self._segment = self._segment_text = 0
         self._key: tuple[str, str] | None = None
+        self._use(0)
         self._end = 0
         self._kept: deque[tuple[int, int]] = deque()  # a frame's number, and where it ends in the ring
-        self._waiting: deque[tuple[int, bytes]] = deque()  # frames for which the ring has no room yet
+        self._waiting: deque[tuple[int, list[bytes]]] = deque()  # frames for which the ring has no room yet
         self._together = False
 
     @property
@@ -80,25 +82,53 @@ class Journal:
     # --- text
 
     def text(self, cell_id: str, name: str, text: str) -> None:
-        """Keep a text that is about to be collected. One that is too long is only kept as a frame."""
-        key = b"" if (cell_id, name) == self._key else f"{cell_id}\n{name}".encode()
-        data = text.encode("utf-8", "surrogatepass")
-        record = b"".join((len(key).to_bytes(4, "little"), len(data).to_bytes(4, "little"), key, data))
-        length = self._length + len(record)
-        if length > _ARENA:
+        """Keep a text that is about to be collected. One that is too long is only kept as a frame.
+
+        Called for each write of a cell: a text that goes where the one before it went is only put behind it.
+        """
+        begin = self._length
+        if len(text) > _ARENA - begin:
             return
-        at = _ARENAS[self._current]
-        self._bytes[at + self._length : at + length] = record
-        self._words[_LENGTHS[self._current]] = length
-        self._length, self._key = length, (cell_id, name)
+        if (cell_id, name) != self._key:
+            begin = self._new_segment(cell_id, name)
+        data = text.encode("utf-8", "surrogatepass")
+        end = begin + len(data)
+        if end > _ARENA:
+            return
+        at = self._at
+        self._memory[at + begin : at + end] = data
+        self._words[self._length_word] = self._length = end
+
+    def _new_segment(self, cell_id: str, name: str) -> int:
+        """Begin the texts of another cell or stream; where the first of them goes. The last segment ends with the arena."""
+        key = f"{cell_id}\n{name}".encode()
+        begin = self._length
+        if begin + 8 + len(key) > _ARENA:
+            return _ARENA + 1
+        if self._key is not None:
+            self._put_size(self._segment + 4, begin - self._segment_text + 1)
+        self._put_size(begin, len(key))
+        self._put_size(begin + 4, 0)
+        at = self._at + begin + 8
+        self._memory[at : at + len(key)] = key
+        self._key, self._segment, self._segment_text = (cell_id, name), begin, begin + 8 + len(key)
+        self._words[self._length_word] = self._length = self._segment_text
+        return self._segment_text
+
+    def _put_size(self, at: int, size: int) -> None:
+        self._memory[self._at + at : self._at + at + 4] = size.to_bytes(4, "little")
 
     def flip(self) -> None:
         """What has been collected is about to become frames: later texts go elsewhere."""
-        self._current = 1 - self._current
-        self._length, self._key = 0, None
-        self._words[_LENGTHS[self._current]] = 0
+        self._use(1 - self._current)
+        self._words[self._length_word] = 0
         self._words[_REPLACED[self._current]] = 0
         self._words[_CURRENT] = self._current
+
+    def _use(self, arena: int) -> None:
+        self._current, self._at, self._length_word = arena, _ARENAS[arena], _LENGTHS[arena]
+        self._length = self._segment = self._segment_text = 0
+        self._key = None
 
     # --- frames
 
@@ -108,7 +138,9 @@ class Journal:
             return
         if header["kind"] == "stream":
             header, buffers = {**header, "text": ""}, (header["text"].encode("utf-8", "surrogatepass"), *buffers)
-        self._waiting.append((seq, pack({**header, "seq": seq}, buffers)))
+        head = pack({**header, "seq": seq, "sizes": [len(buffer) for buffer in buffers]})
+        size = len(head) + sum(len(buffer) for buffer in buffers)
+        self._waiting.append((seq, [size.to_bytes(4, "little"), len(head).to_bytes(4, "little"), head, *buffers]))
         if not self._together:
             self._write()
 
@@ -140,15 +172,16 @@ class Journal:
     def _write(self, *, replacing: bool = False) -> None:
         end = self._end
         while self._waiting:
-            seq, payload = self._waiting[0]
-            at = self._place(end, len(payload) + 4)
+            seq, parts = self._waiting[0]
+            at = self._place(end, sum(map(len, parts)))
             if at is None:
                 break
             if at > end and _RING - end % _RING >= 4:
                 self._put(end, b"\0\0\0\0")
-            self._put(at, len(payload).to_bytes(4, "little"))
-            self._put(at + 4, payload)
-            end = at + 4 + len(payload)
+            end = at
+            for part in parts:
+                self._put(end, part)
+                end += len(part)
             self._kept.append((seq, end))
             self._waiting.popleft()
         self._end = end
@@ -164,7 +197,7 @@ class Journal:
 
     def _put(self, at: int, data: bytes) -> None:
         start = _RING_AT + at % _RING
-        self._bytes[start : start + len(data)] = data
+        self._memory[start : start + len(data)] = data
 
     # --- the process's own output
 
@@ -205,11 +238,21 @@ class JournalReader:
             if not size:
                 at += room
                 continue
-            header, buffers = unpack(self._ring(at + 4, size))
+            header, buffers = self._frame(at + 4)
             if header["kind"] == "stream":
                 header["text"] = buffers.pop(0).decode("utf-8", "surrogatepass")
             yield header, buffers
-            at += 4 + size
+            at += 8 + size
+
+    def _frame(self, at: int) -> tuple[dict[str, Any], list[bytes]]:
+        head = int.from_bytes(self._ring(at, 4), "little")
+        header, _ = unpack(self._ring(at + 4, head))
+        at += 4 + head
+        buffers = []
+        for length in header.pop("sizes"):
+            buffers.append(self._ring(at, length))
+            at += length
+        return header, buffers
 
     def texts(self) -> Iterator[tuple[str, str, str]]:
         """Cell, stream and text of what was written and is in no frame, in order."""
@@ -230,15 +273,14 @@ class JournalReader:
 
     def _arena(self, at: int, length: int) -> Iterator[tuple[str, str, str]]:
         end = at + length
-        cell_id = name = ""
         while at < end:
             key_size, size = (int.from_bytes(self._memory[at + i : at + i + 4], "little") for i in (0, 4))
             at += 8
-            if key_size:
-                cell_id, _, name = self._memory[at : at + key_size].decode().partition("\n")
+            cell_id, _, name = self._memory[at : at + key_size].decode().partition("\n")
             at += key_size
-            yield cell_id, name, self._memory[at : at + size].decode("utf-8", "surrogatepass")
-            at += size
+            text_end = at + size - 1 if size else end  # 0: it is the last one
+            yield cell_id, name, self._memory[at:text_end].decode("utf-8", "surrogatepass")
+            at = text_end
 
     def _word(self, index: int) -> int:
         return int.from_bytes(self._memory[index * 8 : index * 8 + 8], "little")

@@ -39,7 +39,7 @@ _MEANINGS = {
 
 def describe(death: Death, options: LaunchOptions) -> str:
     """How a server ended, what to try next, and the last lines of its log."""
-    text = f"The Deephaven server ended: {_cause(death)}."
+    text = f"The Deephaven server ended: {cause(death)}."
     if death.out_of_memory:
         text += f" Its heap of {options.heap} was full: set DH_KERNEL_HEAP to more (such as 8g), or hold fewer rows in memory."
     elif _signal_name(death.signal) == "SIGKILL":
@@ -61,7 +61,8 @@ def telling(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(line for line in lines if not _NOISE.match(line))
 
 
-def _cause(death: Death) -> str:
+def cause(death: Death) -> str:
+    """The exit code, or the signal by name and what it means."""
     if death.signal is not None:
         name = _signal_name(death.signal)
         crash = next(filter(None, map(_CRASH.match, death.last_lines)), None)

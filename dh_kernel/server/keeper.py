@@ -82,6 +82,8 @@ class Keeper:
         maker.start()
         self._listener.settimeout(_LOOK_EVERY_S)
         while not self._is_over():
+            if not os.path.exists(self._listener.getsockname()):
+                self.stop()  # nobody can ask any more: at a logout the folder goes
             with contextlib.suppress(TimeoutError, socket.timeout):
                 connection, _ = self._listener.accept()
                 threading.Thread(target=self._answer, args=(connection,), name="dh-keeper-client", daemon=True).start()
@@ -300,19 +302,9 @@ def warm_by_cell(process: ServerProcess) -> None:
 
 def main() -> None:
     """Listen at the path that the command line names, unless another keeper does."""
-    import fcntl
-
     path = sys.argv[1]
-    while True:
-        lock = os.open(path + ".lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return
-        with contextlib.suppress(OSError):  # a keeper that ended has removed the file between the two calls
-            if os.path.samestat(os.fstat(lock), os.stat(path + ".lock")):
-                break
-        os.close(lock)
+    if not standby.lock(path):
+        return
     with contextlib.suppress(FileNotFoundError):
         os.remove(path)
     os.chdir("/")
@@ -322,7 +314,7 @@ def main() -> None:
         listener.listen(16)
         keeper = Keeper(listener, warm_by_cell)
         signal.signal(signal.SIGTERM, lambda *_: keeper.stop())
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, lambda *_: None)  # a handler: servers would inherit that it is ignored
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)  # tells whoever started this that it listens
         os.close(null)

@@ -30,7 +30,7 @@ from dh_kernel.errors import ServerStartError, ServerStartTimeout
 from dh_kernel.model import PSK_AUTH_TYPE, Death, Endpoint
 
 from . import archives, standby, workdir
-from .death import telling, without_report
+from .death import cause, telling, without_report
 from .guardian import Guardian
 from .java import OLDEST, Java, find_java
 from .options import LaunchOptions, initial_heap
@@ -147,7 +147,7 @@ class ServerProcess:
                 " (DH_KERNEL_START_TIMEOUT allows more). " + self._log_text()
             )
         self._dead.wait(_END_TIMEOUT_S)  # its last words
-        if self.archive_used and self.archive is not None:
+        if self.archive_used and self.archive is not None and not self._was_ended_from_outside():
             archives.discard(self.archive)  # which may be why
         raise ServerStartError(self._why_not_started())
 
@@ -372,10 +372,11 @@ class ServerProcess:
             filter(None, (f"The Deephaven server did not start: {first_line}. {self._log_text()}", failure.trace))
         )
 
+    def _was_ended_from_outside(self) -> bool:
+        return POSIX and self.death is not None and self.death.signal in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+
     def _ending(self) -> str:
-        if self.death is None:
-            return "it hangs"
-        return f"signal {self.death.signal}" if self.death.signal is not None else f"exit code {self.death.exit_code}"
+        return "it hangs" if self.death is None else cause(self.death)
 
     def _log_text(self) -> str:
         lines = self.log_tail()

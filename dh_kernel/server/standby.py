@@ -256,19 +256,20 @@ def _surroundings() -> str:
 
 def find_folder(*, make: bool) -> str | None:
     """The folder with the sockets of this user's keepers; None where there is none that only the user may enter."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    parents = [runtime] if runtime and os.path.isdir(runtime) else []
-    names = [os.path.join(parent, "dh-kernel") for parent in parents]
-    names += [os.path.join(parent, f"dh-kernel-standby-{os.getuid()}") for parent in (workdir.temporary_folder(), "/tmp")]
-    for name in names:
-        if len(os.fsencode(name)) > _LONGEST_PATH - 20:
-            continue
+    for name in _candidates():
         if make:
             with contextlib.suppress(OSError):
                 os.mkdir(name, 0o700)
         if _is_private(name):
             return name
     return None
+
+
+def _candidates() -> list[str]:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    names = [os.path.join(runtime, "dh-kernel")] if runtime and os.path.isdir(runtime) else []
+    names += [os.path.join(parent, f"dh-kernel-standby-{os.getuid()}") for parent in (workdir.temporary_folder(), "/tmp")]
+    return [name for name in dict.fromkeys(names) if len(os.fsencode(name)) <= _LONGEST_PATH - 20]
 
 
 def _is_private(folder: str) -> bool:
@@ -286,8 +287,40 @@ def socket_path(folder: str) -> str:
 
 def sockets() -> list[str]:
     """The sockets of all of this user's keepers here, also of those that are gone."""
-    folder = find_folder(make=False)
-    return [] if folder is None else sorted(entry.path for entry in os.scandir(folder) if "." not in entry.name)
+    folders = [name for name in _candidates() if _is_private(name)]
+    return sorted(entry.path for folder in folders for entry in os.scandir(folder) if "." not in entry.name)
+
+
+def lock(path: str) -> bool:
+    """Be the one that may listen there, until this process ends; False where another is."""
+    import fcntl
+
+    while True:
+        file = os.open(path + ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            return False
+        with contextlib.suppress(OSError):  # a keeper that ended has removed the file between the two calls
+            if os.path.samestat(os.fstat(file), os.stat(path + ".lock")):
+                return True
+        os.close(file)
+
+
+def tidy(path: str) -> None:
+    """Remove what a keeper has left that was killed."""
+    if connect_fails(path) and lock(path):
+        for file in (path, path + ".lock"):
+            with contextlib.suppress(OSError):
+                os.remove(file)
+
+
+def connect_fails(path: str) -> bool:
+    connection = connect(path)
+    if connection is not None:
+        connection.close()
+    return connection is None
 
 
 # --- talking

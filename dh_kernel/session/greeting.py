@@ -9,12 +9,14 @@ The certificates are judged by Python's ssl with the same authorities that gRPC 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pkgutil
 import re
 import socket
 import ssl
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from dh_kernel.errors import AuthenticationError, ConnectError
@@ -152,27 +154,35 @@ def _context(endpoint: Endpoint, tls: Tls) -> ssl.SSLContext:
 
 
 def _load_identity(context: ssl.SSLContext, endpoint: Endpoint, certificate: bytes, key: bytes) -> None:
-    """Python's ssl takes files only: one in memory where the system has that, else one that only this user can read."""
-    with tempfile.TemporaryDirectory(prefix="dh-kernel-") as folder:
-        if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
-            handle = os.memfd_create("dh-kernel")
-            path = f"/proc/self/fd/{handle}"
-        else:
-            path = os.path.join(folder, "identity.pem")
-            handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            os.write(handle, certificate + b"\n" + key)
+    try:
+        with _as_file(certificate + b"\n" + key) as path:
             context.load_cert_chain(path, password="")
-        except (ssl.SSLError, OSError, ValueError) as error:
-            mismatch = "MISMATCH" in str(getattr(error, "reason", ""))
-            what = "do not belong together" if mismatch else "cannot be used: one of them is damaged"
-            raise ConnectError(
-                f"the client certificate for {endpoint.address} and its private key {what}. Next step: check what"
-                " DH_KERNEL_TLS_CLIENT_CERT and DH_KERNEL_TLS_CLIENT_KEY name; `openssl x509 -noout -pubkey -in CERT` and"
-                " `openssl pkey -pubout -in KEY` have to print the same."
-            ) from None
+    except (ssl.SSLError, OSError, ValueError) as error:
+        mismatch = "MISMATCH" in str(getattr(error, "reason", ""))
+        what = "do not belong together" if mismatch else "cannot be used: one of them is damaged"
+        raise ConnectError(
+            f"the client certificate for {endpoint.address} and its private key {what}. Next step: check what"
+            " DH_KERNEL_TLS_CLIENT_CERT and DH_KERNEL_TLS_CLIENT_KEY name; `openssl x509 -noout -pubkey -in CERT` and"
+            " `openssl pkey -pubout -in KEY` have to print the same."
+        ) from None
+
+
+@contextlib.contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """Python's ssl takes files only: one in memory where the system has that, else one that only this user can read."""
+    if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
+        handle = os.memfd_create("dh-kernel")
+        try:
+            os.write(handle, content)
+            yield f"/proc/self/fd/{handle}"
         finally:
             os.close(handle)
+        return
+    with tempfile.TemporaryDirectory(prefix="dh-kernel-") as folder:
+        path = os.path.join(folder, "identity.pem")
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(content)
+        yield path
 
 
 # --- what is wrong

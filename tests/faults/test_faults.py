@@ -10,6 +10,7 @@ done where a tmpfs can be mounted, which takes root.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import statistics
@@ -76,6 +77,7 @@ def make_archive(place: Place, environ: dict[str, str]) -> None:
 
 
 def run_all(bench: Bench, faults: Sequence[Fault], capsys: pytest.CaptureFixture[str]) -> None:
+    faulthandler.cancel_dump_traceback_later()  # pytest's, after three minutes
     kernel = bench.kernel.pid
     for number, fault in enumerate(faults, 1):
         begun = time.monotonic()

@@ -35,6 +35,13 @@ def look():
         "count": get_ipython().execution_count, "out": sorted(Out), "in": len(In), "dirs": get_ipython().user_ns["_dh"],
         "child": __import__("subprocess").run("pwd; echo $MINE", shell=True, capture_output=True, text=True).stdout,
         "sigint": str(signal.getsignal(signal.SIGTERM)), "main": sys.modules["__main__"].__dict__ is globals(),
+        "hooks": [str(type(sys.displayhook)), str(sys.excepthook).split(" at ")[0], str(type(sys.stdout))],
+        "filters": [str(each) for each in __import__("warnings").filters],
+        "handlers": [str(each) for each in __import__("logging").getLogger().handlers],
+        "signals": [str(signal.getsignal(n)).split(" at ")[0] for n in range(1, 32)],
+        "threads": sorted(t.name.rstrip("0123456789abcdef") for t in __import__("threading").enumerate()),
+        "limits": __import__("resource").getrlimit(7),
+        "fds": len(os.listdir("/dev/fd")), "nice": os.nice(0), "cpus": sorted(os.sched_getaffinity(0)),
         "builtins": len(dir(builtins)), "backend": os.environ.get("MPLBACKEND"), "stdin": os.readlink("/dev/fd/0"),
     }, default=str)
 print(look())
@@ -47,7 +54,7 @@ def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sb") as folder:
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
         yield Path(folder)
-        for path in standby.sockets():
+        for path in filter(lambda path: path.startswith(folder), standby.sockets()):
             standby.ask(path, {"op": "stop"})
             wait_until(lambda path=path: not os.path.exists(path), "the keeper's end")
 

@@ -182,3 +182,18 @@ def test_this_machines_authorities(monkeypatch: pytest.MonkeyPatch, authority: A
     found = roots(Tls())
     assert found is not None
     assert found.startswith(b"-----BEGIN CERTIFICATE-----")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_client_certificate_leaves_no_file(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    """Where the system has no files in memory, one that only this user can read is there for a moment."""
+    (folder := tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    if not in_memory:
+        monkeypatch.delattr("os.memfd_create", raising=False)
+    serve = secured(authority.issue("server", "127.0.0.1"), http2, authority.cert)
+    with listening(serve) as port:
+        greet(Endpoint("127.0.0.1", port, tls=trusting(authority, authority.issue("me"))))
+    assert list(folder.iterdir()) == []

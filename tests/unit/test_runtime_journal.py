@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -129,7 +130,7 @@ while True:
 
 
 def test_a_process_that_is_killed_while_it_writes_leaves_each_line_once() -> None:
-    for _ in range(5):
+    for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", _KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None
         assert process.stdout is not None
@@ -148,3 +149,44 @@ def test_a_process_that_is_killed_while_it_writes_leaves_each_line_once() -> Non
         reader.close()
         process.stdin.close()
         process.stdout.close()
+
+
+def test_any_order_of_writes_flushes_and_acknowledgements(made: tuple[Journal, JournalReader]) -> None:
+    """What is there is always the end of what was written, from the first frame that is not acknowledged."""
+    journal, reader = made
+    number = random.Random(5)
+    frames: list[tuple[str, str, str]] = []
+    waiting: list[tuple[str, str, str]] = []
+    channel = Channel("s", lambda header, buffers: None)
+    channel.journal = journal
+
+    def send(cell: str, name: str, text: str) -> None:
+        frames.append((cell, name, text))
+        channel.queue(text_frame(cell, name, text)[0])
+
+    buffer = TextBuffer(send, lambda: None)
+    buffer.journal, buffer.together = journal, channel.together
+    acknowledged = 0
+    for _ in range(2000):
+        step = number.random()
+        if step < 0.8:
+            text = number.choice(["a", "é\n", "\U0001f600", "x" * number.choice([10, 1000, 300_000]), ""])
+            written_text = (number.choice("12"), number.choice(["stdout", "stderr"]), text)
+            waiting.append(written_text)
+            buffer.write(*written_text)
+        elif step < 0.9:
+            buffer.flush()
+            waiting.clear()
+        else:
+            acknowledged = number.randint(acknowledged, len(frames))
+            journal.acknowledged(acknowledged)
+        if step > 0.7:
+            expected = "".join(text for _, _, text in [*frames[acknowledged:], *waiting])
+            assert written(reader) == expected
+        if sum(len(text.encode()) for _, _, text in frames[acknowledged:]) > 8_000_000:
+            acknowledged = len(frames)
+            journal.acknowledged(acknowledged)
+        if sum(len(text.encode()) for _, _, text in waiting) > 4_000_000:
+            buffer.flush()
+            waiting.clear()
+    channel.close()

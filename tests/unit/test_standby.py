@@ -261,6 +261,14 @@ def test_spares_end_after_the_idle_time_and_the_keeper_with_them(kept: Kept) -> 
     assert not is_alive(spare)
 
 
+def test_spares_end_when_the_folder_is_gone(kept: Kept) -> None:
+    kept.keep()
+    spare = kept.waiting()[0]
+    os.remove(kept.path)
+    kept.thread.join(TIMEOUT_S)
+    assert not is_alive(spare)
+
+
 def test_a_stop_leaves_the_servers_in_use(kept: Kept) -> None:
     kept.keep()
     process = kept.claim()
@@ -296,7 +304,10 @@ def test_a_keeper_that_is_killed_takes_its_spare_but_no_server_in_use(kept: Kept
     spare = kept.waiting()[0]
     own.kill()
     own.wait()
-    wait_until(lambda: not is_alive(spare), "the spare's end")
+    assert os.path.exists(kept.path)
+    standby.tidy(kept.path)
+    assert not os.path.exists(kept.path)
+    wait_until(lambda: not is_alive(spare) and len(list(kept.folder.glob("dh-kernel-*"))) == 1, "the spare's end")
     assert process.death is None
     assert workdir.sweep(str(kept.folder)) == [], "the folder belongs to this process now"
     os.kill(process.pid, signal.SIGKILL)
@@ -317,6 +328,8 @@ def test_a_second_keeper_leaves_the_first_alone(kept: Kept) -> None:
     subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=TIMEOUT_S)
     assert standby.ask(kept.path, {"op": "status"}) is not None
     assert os.stat(kept.path).st_mode & 0o077 == 0
+    standby.tidy(kept.path)
+    assert os.path.exists(kept.path)
     first.terminate()
     assert first.wait(TIMEOUT_S) == 0
     assert not os.path.exists(kept.path)
