@@ -78,7 +78,7 @@ class Tables:
 
     def note_failure(self, table: Any, reason: str) -> None:
         """Keep why a table has failed, for as long as this object of Python's lives: the engine does not."""
-        if isinstance(table, self.table_class):
+        if table is not None:
             self._failures[table] = reason
 
     def assigned(self, before: dict[str, Any], namespace: dict[str, Any], names: dict[str, bool]) -> list[tuple[str, object]]:
@@ -128,6 +128,8 @@ class Tables:
                 self._plain(table, about, references, rows, columns)
             else:
                 self._kinds.describe(table, about, references, rows, columns, depth)
+                if "problem" in about and table in self._failures:
+                    about["problem"] = f"what it is made of has failed while ticking; {self._failures[table]}"
         except Exception as error:
             about["problem"] = f"{type(error).__name__}: {str(error)[:2000]}"
             references.clear()

@@ -196,6 +196,7 @@ def test_settings_from_the_environment_outlast_a_session(attached_place: Place) 
         (listing,) = kernel.ok("%dh set").bundles
         values = {line.split()[0]: line.split()[1] for line in listing["text/plain"].splitlines()[1:]}
         assert (values["rows"], values["live"], values["live_outputs"], values["max_tables"]) == ("4", "on", "3", "1")
+        kernel.ok("from deephaven import empty_table\nenv_1 = empty_table(9);")
         (grid,) = kernel.ok("%dh grid env_1").bundles
         assert '<iframe src="https://dh.example.org/iframe/widget/?name=env_1"' in grid["text/html"]
         _ends_with_the_session(kernel)
@@ -203,10 +204,11 @@ def test_settings_from_the_environment_outlast_a_session(attached_place: Place) 
 
 def _ends_with_the_session(kernel: Kernel) -> None:
     """A restart and the kernel's end leave marked snapshots, since nothing updates these outputs any more."""
-    run = as_lab(kernel, "env_3 = time_table('PT0.5s')", "env-3")
+    make = "from deephaven import time_table\n{0} = time_table('PT0.5s')"
+    run = as_lab(kernel, make.format("env_3"), "env-3")
     kernel.ok("%dh restart", READY_TIMEOUT_S)
     assert "another server runs the cells" in wait_for_update(kernel, run, is_last)["data"]["text/plain"]
-    run = as_lab(kernel, "env_4 = time_table('PT0.5s')", "env-4")
+    run = as_lab(kernel, make.format("env_4"), "env-4")
     kernel.client.shutdown()
     assert "the kernel has ended" in wait_for_update(kernel, run, is_last)["data"]["text/plain"]
 

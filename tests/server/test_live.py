@@ -272,6 +272,15 @@ def test_a_kind_that_is_displayed_is_held(client: Client) -> None:
     until(lambda: client.value("listeners()") == "0", "no listener is left")
 
 
+def test_a_rollup_whose_source_fails_tells_why(client: Client) -> None:
+    client.ok("from deephaven import agg\nlt_in = grown(1);\nlt_src = lt_in.update(['K = 1', 'Y = (int) `abc`.charAt(X)']);")
+    table = table_of(client.ok("lt_rollup = lt_src.rollup([agg.max_('Y')], by=['K'])"))
+    client.ok("add(lt_in, 50)")
+    last = client.wait_for_update(table, ended)
+    assert "StringIndexOutOfBounds" in str(client.session.preview(last.table).problem)
+    assert "StringIndexOutOfBounds" in str(client.preview(client.ok("lt_rollup").tables[0]).problem)
+
+
 def test_tables_that_a_loop_displays_are_live_all(client: Client) -> None:
     """Nothing but the outputs has the first ones; they are let go when the outputs end."""
     run = client.ok("for lt_loop in (time_table('PT0.05s') for _ in range(3)): display(lt_loop)", show_tables=False)
