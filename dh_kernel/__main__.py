@@ -9,12 +9,12 @@ import sys
 
 def main() -> None:
     """Run one kernel until it is shut down."""
-    from dh_kernel.settings import KEY_VARIABLE, load_settings
+    from dh_kernel.settings import load_settings, withhold
     from dh_kernel.timings import Timings
 
     timings = Timings.of_process()
     settings, problem = load_settings(sys.argv[1:], os.environ)
-    os.environ.pop(KEY_VARIABLE, None)  # nothing that this process starts shall inherit it
+    withhold(settings)
     first = None
     if problem is None and settings.endpoint is None:
         from dh_kernel.launching import launch

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 import signal
 import sys
 from pathlib import Path
@@ -68,6 +70,19 @@ class DeephavenKernelApp(IPKernelApp):  # type: ignore[misc]
         self.start()
 
 
+class _NoKeys(logging.Filter):
+    """Keeps what stands behind `%dh attach` out of the log, where debugging shows code: it may be a key, by mistake."""
+
+    _LINE = re.compile(r"(%dh[ \t]+attach\b).*")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """All pass, some shortened."""
+        text = record.getMessage()
+        if "%dh" in text:
+            record.msg, record.args = self._LINE.sub(r"\1 ***", text), ()
+        return True
+
+
 class _NoDisplayHook:
     """Stands where ipykernel expects its own."""
 
@@ -85,4 +100,6 @@ def main(
     """Build and run the kernel process."""
     app = DeephavenKernelApp.instance(config=configuration(settings.debug))
     app.initialize(sys.argv[1:])
+    for handler in logging.getLogger(app.log.name).handlers:
+        handler.addFilter(_NoKeys())
     app.run(settings, problem, first, timings)

@@ -44,23 +44,34 @@ class Asker:
 
     async def _ask(self, run: Run, event: InputAsked) -> None:
         async with self._turn:
-            socket, session = self._kernel.stdin_socket, self._kernel.session
-            while socket.poll(0):
-                socket.recv_multipart(zmq.NOBLOCK)  # a reply that came too late for its question
             if run.over:  # a thread of a cell that has ended, where front ends take no questions any more
-                run.session.send("input_reply", cell=run.id, value="", eof=True)
+                run.session.send("input_reply", cell=event.cell, value="", eof=True)
                 return
-            content = {"prompt": event.prompt, "password": event.password}
-            session.send(socket, "input_request", content, parent=run.parent, ident=run.ident)
-            while not run.over:
-                if socket.poll(0):
-                    reply = _receive(session, socket)
-                    if reply is not None:
-                        value = reply["content"].get("value", "")
-                        run.session.send("input_reply", cell=run.id, value=value, eof=value == END_OF_FILE)
-                        return
-                await asyncio.sleep(_LOOK_EVERY_S)
-            run.session.send("input_reply", cell=run.id, value="", eof=True)
+            value = await self._answer(run, event.prompt, event.password, event.bytes)
+            eof = value in (None, END_OF_FILE)
+            run.session.send("input_reply", cell=event.cell, value=value or "", eof=eof)
+
+    async def question(self, run: Run, prompt: str) -> str | None:
+        """The answer to a question of the kernel's own; None if the run is interrupted first."""
+        async with self._turn:
+            return await self._answer(run, prompt, False, 0)
+
+    async def _answer(self, run: Run, prompt: str, password: bool, number: int) -> str | None:
+        """None if the run ended first, or was interrupted before it was on the server."""
+        socket, session = self._kernel.stdin_socket, self._kernel.session
+        while socket.poll(0):
+            socket.recv_multipart(zmq.NOBLOCK)  # a reply that came too late for its question
+        content: dict[str, Any] = {"prompt": prompt, "password": password}
+        if number:
+            content["dh_kernel"] = {"bytes": number}
+        session.send(socket, "input_request", content, parent=run.parent, ident=run.ident)
+        while not run.over and not run.interrupted.is_set():
+            if socket.poll(0):
+                reply = _receive(session, socket)
+                if reply is not None:
+                    return str(reply["content"].get("value", ""))
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return None
 
 
 def _receive(session: Any, socket: Any) -> dict[str, Any] | None:

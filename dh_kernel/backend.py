@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dh_kernel.errors import DhKernelError, ServerDiedError, SessionLostError, SettingsError
+from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError, SettingsError
 from dh_kernel.model import TablePreview
-from dh_kernel.server import ServerProcess, describe
-from dh_kernel.settings import Settings
+from dh_kernel.server import ServerProcess, describe, without_report
+from dh_kernel.settings import Settings, withhold
 from dh_kernel.timings import Timings
 
 from .launching import keep_standby, launch, needs_environment
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 PREVIEW_THREADS = 4
 LAST_WORDS_S = 0.5
+ANSWERS_WITHIN_S = 1.0
+PATIENCE_S = 5.0  # for a server that answers, to end in good order
 TRAIN_AFTER_S = 20.0
 SETTLED_AFTER_S = 5.0
 
@@ -41,8 +43,8 @@ class Listener(Protocol):
     def on_event(self, session: Session, event: Event, size: int) -> None:
         """An event has arrived."""
 
-    def on_gone(self, session: Session | None, error: DhKernelError) -> None:
-        """The server or the session has ended by itself."""
+    def on_gone(self, session: Session | None, error: DhKernelError) -> bool:
+        """The server or the session has ended by itself. Whether a cell was running."""
 
 
 class Backend:
@@ -65,7 +67,13 @@ class Backend:
         self._opening: asyncio.Task[Session] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._closing = False
+        self.detached: list[Session] = []
+        """Sessions of this kernel in which the server may still go on with a cell, the latest last."""
+        self._resumable: Session | None = None  # one that was lost while it was idle
         self._training: Training | None = None
+        self.lost: DhKernelError | None = None  # why there is no server any more, until there is one, or is to be one
+        self._given_up = False  # the server was ended since it did not answer
+        self.ask: Callable[..., Awaitable[dict[str, Any]]] = _nobody  # puts a question to the runtime
         self.starts = 0
         self._installing: str | None = None
         self.timings = timings or Timings.of_process()
@@ -85,6 +93,8 @@ class Backend:
         """
         if self._session is not None:
             return self._session
+        if self.lost is not None and self.settings.restart != "automatic":
+            raise type(self.lost)(f"{self.lost}\n{self.next_step}")
         self.start()
         assert self._opening is not None
         opening = self._opening
@@ -96,6 +106,18 @@ class Backend:
             raise
 
     @property
+    def next_step(self) -> str:
+        """What becomes of the next cell after a loss, and of the variables."""
+        what = "server" if self.settings.endpoint is None else "session"
+        if self.settings.restart == "automatic":
+            return f"The next cell gets a fresh {what}; the variables of this one are gone."
+        return f"Run %dh restart for a fresh {what}; the variables of this one are gone."
+
+    def start_anew(self) -> None:
+        """After a loss, whatever the settings say: the next call of `session` starts."""
+        self.lost = None
+
+    @property
     def what_starts(self) -> str:
         """For the note while one waits: `Starting Deephaven 42.7` or `Connecting to host:port`."""
         if self.settings.endpoint is not None:
@@ -104,6 +126,19 @@ class Backend:
             return f"Installing Deephaven {self._installing}, which is done once and takes minutes"
         version = self._process.version if self._process is not None else None
         return f"Starting Deephaven {version}" if version else "Starting Deephaven"
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether our server's process is stopped."""
+        return self._process is not None and self._process.is_stopped
+
+    @property
+    def why_silent(self) -> str:
+        """What may keep the server from answering."""
+        if self.is_stopped:
+            return "its process is stopped (SIGSTOP)"
+        causes = "a call that lets nothing else run, a collection of garbage, or a machine short of memory may keep it"
+        return causes if self._process is not None else f"{causes}, or the network between"
 
     @property
     def description(self) -> dict[str, Any] | None:
@@ -146,38 +181,70 @@ class Backend:
         """A cell has changed how tables show: remembered for the next session."""
         self.settings = replace(self.settings, **{name: value})  # type: ignore[arg-type]
 
+    def withhold(self, taken: Mapping[str, str]) -> None:
+        """Keep variables that held a secret from all that is started from now on."""
+        self.settings = replace(self.settings, withheld={**self.settings.withheld, **taken})
+        withhold(self.settings)
+
     def note_log(self, text: str) -> None:
         """Keep what the server's process wrote, to tell it should the process end."""
         if self._process is not None:
             self._process.note_log(text)
+
+    def note_log_of(self, text: str) -> str:
+        """As `note_log`; the text without what Java says of its own end."""
+        self.note_log(text)
+        return without_report(text)
 
     def signal_server(self) -> None:
         """Interrupt a launched server's main thread by a signal, past its Python."""
         if self._process is not None:
             self._process.interrupt()
 
+    def give_up(self) -> None:
+        """End a server that does not answer; one that is not ours is let go of. `on_gone` follows."""
+        if self._process is not None:
+            self._given_up = True
+            self._loop.run_in_executor(None, self._process.kill)
+        elif self._session is not None:
+            self._gone(SessionLostError(f"The kernel has let go of {self._session.endpoint.address}, which does not answer."))
+
+    def advice(self, error: str) -> str | None:
+        """What to add to an error of a cell, where it is the machine that is short of something."""
+        if self._process is None or "No space left on device" not in error:
+            return None
+        return (
+            f"A disk is full; the server's temporary files are in {self._process.temporary_folder} (set TMPDIR for another"
+            " place). A formula that could not be compiled for it fails until %dh restart, also when there is space again."
+        )
+
     def warm_up(self, session: Session) -> None:
         """Let the session try its connections, beside everything else."""
         if not self._closing:
             self._pool.submit(session.warm_up)
 
-    async def close(self) -> None:
-        """End the session, and the server if it is ours. Takes a few seconds at most."""
+    async def close(self, *, forget: bool = False) -> None:
+        """End the session, and the server if it is ours. Takes a few seconds at most.
+
+        Args:
+            forget: of a server that is not ours, remove the variables that this session has assigned.
+        """
         self._closing = True
         if self._training is not None:
             self._training.stop()
-        await self._let_go()
+        await self._let_go(forget=forget)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # --- on request
 
     async def restart(self) -> Session:
-        """A fresh server where it is ours, a fresh session where it is not.
+        """A fresh server where it is ours; where it is not, a fresh session, and the variables of this one are removed.
 
         Raises:
             DhKernelError: as `session`. The former one is gone in any case.
         """
-        await self._let_go()
+        await self._let_go(forget=True)
+        self.start_anew()
         return await self.session()
 
     async def change(self, settings: Settings) -> Session:
@@ -198,17 +265,68 @@ class Backend:
             raise
         await self._let_go()
         self.settings, self._problem, self._first = settings, None, None
-        self._process, self._session = process, session
+        self._process, self._session, self.lost = process, session, None
         if process is not None and process.death is not None:
             raise self._died(process)
         return session
 
-    async def _let_go(self) -> None:
+    async def reattach(self, session: Session) -> None:
+        """Go on with a session of this kernel that was detached. The one in use is let go.
+
+        Raises:
+            SessionLostError: the server does not know it any more.
+            DhKernelError: the server cannot be reached; it may be tried again.
+        """
+        try:
+            await self._loop.run_in_executor(self._pool, session.reattach)
+        except SessionLostError:
+            self.detached.remove(session)
+            session.close(say_goodbye=False)
+            raise
+        self.detached.remove(session)
+        await self._use(session)
+
+    async def take_over(self, session_id: str) -> Session:
+        """Go on with a session on the server that is, or was, another kernel's. The one in use is let go.
+
+        Raises:
+            DhKernelError: there is no such session any more, or no server.
+        """
+        session = await self._loop.run_in_executor(self._pool, self._open_blocking, self.settings, None, session_id)
+        await self._use(session)
+        return session
+
+    async def _use(self, session: Session) -> None:
+        await self._let_go()
+        self._session, self.lost = session, None
+        self.settings = replace(self.settings, endpoint=session.endpoint)
+
+    async def _resume_idle(self) -> Session | None:
+        """The session that was lost while it was idle, if the server still has it.
+
+        Raises:
+            DhKernelError: the server cannot be reached; it may be tried again.
+        """
+        session = self._resumable
+        if session is None:
+            return None
+        try:
+            await self._loop.run_in_executor(self._pool, session.reattach)
+        except SessionLostError:
+            session.close(say_goodbye=False)
+            session = None
+        self._resumable = None
+        return session
+
+    async def _let_go(self, *, forget: bool = False) -> None:
+        answers = self._session is None or bool(await self.ask("ping", timeout_s=ANSWERS_WITHIN_S))
+        if answers and forget and self._process is None:
+            await self.ask("forget", timeout_s=PATIENCE_S)
         opening, session, process = self._opening, self._session, self._process
         self._opening = self._session = self._process = None
         if opening is not None and not opening.done():
             opening.cancel()
-        await self._loop.run_in_executor(None, _close, session, process)
+        await self._loop.run_in_executor(None, _close, session, process, answers)
 
     # --- opening
 
@@ -216,6 +334,10 @@ class Backend:
         if self._problem is not None:
             raise SettingsError(str(self._problem))
         self.starts += 1
+        resumed = await self._resume_idle()
+        if resumed is not None:
+            self._session, self._opening, self.lost = resumed, None, None
+            return resumed
         await self._provide(self.settings)
         first, self._first = self._first, None
         process = first if first is not None else launch(self.settings)
@@ -223,7 +345,7 @@ class Backend:
             raise process
         self._process = process
         session = await self._open_session(self.settings, process)
-        self._session, self._opening = session, None
+        self._session, self._opening, self.lost = session, None, None
         if process is not None and process.death is not None:
             raise self._died(process)
         if process is not None:
@@ -270,7 +392,7 @@ class Backend:
         if not opened.cancelled() and opened.exception() is None:
             self._loop.run_in_executor(None, _close, opened.result(), None)
 
-    def _open_blocking(self, settings: Settings, process: ServerProcess | None) -> Session:
+    def _open_blocking(self, settings: Settings, process: ServerProcess | None, take_over: str | None = None) -> Session:
         # Heavy, with pydeephaven, numpy and pyarrow: imported while the server starts, and after the first requests.
         from dh_kernel.session import Session, SessionOptions
 
@@ -284,13 +406,17 @@ class Backend:
             endpoint,
             SessionOptions(
                 launched=process is not None,
+                linger_s=settings.reconnect_time_s,
                 interrupt_grace_s=settings.interrupt_grace_s,
                 tables=settings.for_tables(),
                 private=settings.private_names and process is None,
+                detached_s=settings.detached_time_s,
+                name=settings.session_name,
             ),
             lambda event, size: self._call(self._listener.on_event, session_of(opened), event, size),
             lambda error: self._call(self._on_lost, session_of(opened), error),
             opened.append,
+            take_over=take_over,
         )
         self.timings.mark("connected", session.connected_at)
         self.timings.mark("opened")
@@ -316,7 +442,15 @@ class Backend:
         if self._session is not None:
             await self._loop.run_in_executor(None, self._session.wait_for_end, LAST_WORDS_S)
         if process is self._process:
+            self._tell_last_output(process)
             self._gone(self._died(process))
+
+    def _tell_last_output(self, process: ServerProcess) -> None:
+        from dh_kernel.session import StreamText
+
+        if self._session is not None:
+            for stream, text in process.last_output():
+                self._listener.on_event(self._session, StreamText("", stream, text, last=True), 0)
 
     def _on_lost(self, session: Session, error: SessionLostError) -> None:
         if session is self._session and (self._process is None or self._process.death is None):
@@ -324,11 +458,20 @@ class Backend:
 
     def _gone(self, error: DhKernelError) -> None:
         session, self._session, self._process = self._session, None, None
-        if session is not None:
+        self.lost = None if isinstance(error, SessionDetachedError) else error
+        hit = self._listener.on_gone(session, error)
+        if session is not None and isinstance(error, SessionDetachedError):
+            if hit:
+                self.detached.append(session)
+            else:
+                self._resumable = session
+        elif session is not None:
             session.close(say_goodbye=False)
-        self._listener.on_gone(session, error)
 
     def _died(self, process: ServerProcess) -> ServerDiedError:
+        if self._given_up:
+            self._given_up = False
+            return ServerDiedError("The Deephaven server was ended: it did not answer, and was interrupted again.")
         return ServerDiedError(describe(process.last_words(), process.options))
 
 
@@ -343,8 +486,12 @@ def session_of(opened: list[Session]) -> Session:
     return opened[0]
 
 
-def _close(session: Session | None, process: ServerProcess | None) -> None:
+async def _nobody(kind: str, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
+    return {}
+
+
+def _close(session: Session | None, process: ServerProcess | None, answers: bool = True) -> None:
     if session is not None:
-        session.close(say_goodbye=process is None)
+        session.close(say_goodbye=process is None and answers)
     if process is not None:
-        process.stop()
+        process.stop(PATIENCE_S if answers else 0.0)

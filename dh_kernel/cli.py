@@ -12,39 +12,53 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from dataclasses import asdict
+from typing import Any, NoReturn
 
 from dh_kernel import __version__, versions
+from dh_kernel.attach_options import DEFAULT_PORT, PATHS, absolute, add_attach_options, attach_settings, closest_option
+from dh_kernel.credentials import Unread
+from dh_kernel.declarations import FIELDS, Declaration
 from dh_kernel.errors import DhKernelError, SettingsError
-from dh_kernel.settings import VARIABLES, load_settings
+from dh_kernel.settings import VARIABLES, as_arguments, load_settings
 
 EXIT_ERROR = 1
 EXIT_USAGE = 64
 
-# Options of `install` that are a setting each; the help texts are short forms of those in KernelSettings.
-_SETTINGS = {
-    "server": ("HOST:PORT", "attach to a running server; without it the kernel launches one"),
-    "auth_type": ("TYPE", "psk, anonymous, basic, or the class name of an authentication handler"),
-    "key_file": ("FILE", "file that holds the server's key; the key itself is never written"),
-    "heap": ("SIZE", "Java heap of a launched server: 4g, 512m"),
-    "java_home": ("DIRECTORY", "JDK for a launched server"),
-    "python": ("PROGRAM", "Python for a launched server, with deephaven-server installed"),
-    "deephaven_version": ("VERSION", "launch this version of Deephaven, which is installed now, in a cache: 41.11"),
-    "deephaven_packages": (
-        "PACKAGES",
-        "what else is installed there, as one word: --deephaven-packages='deephaven-plugin-ui'",
-    ),
-    "jvm_args": ("ARGUMENTS", "more options for Java, as one word: --jvm-args='-Xss2m -Dname=value'"),
-}
-_PATHS = ("key_file", "java_home")  # written as absolute: a kernel starts in the directory of its notebook
-
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command line, and leaves with the exit code that sysexits.h has for it."""
+    """Says what is wrong with a command line, and leaves with the exit code that sysexits.h has for it.
+
+    No abbreviations: `--key` would be `--key-file`, and a key be taken for a path. What stands behind an option that is not
+    known may be a key, and is not repeated.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The arguments, all of them known."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(_unknown(unknown, _options_of(self, found)))
+        return found
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def _options_of(parser: argparse.ArgumentParser, found: argparse.Namespace) -> list[str]:
+    chosen = getattr(found, "chosen", None)
+    return [option for action in (chosen or parser)._actions for option in action.option_strings]
+
+
+def _unknown(words: Sequence[str], options: Sequence[str]) -> str:
+    names = [word.partition("=")[0] for word in words if word.startswith("-")]
+    if not names:
+        return "there are more words than the command takes"
+    close = closest_option(names[0], options)
+    return f"there is no option {names[0]}." + (f" Did you mean {close}?" if close else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dh-kernel {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_install(commands)
+    _add_list(commands)
+    _add_uninstall(commands)
     _add_doctor(commands)
     _add_standby(commands)
     parser_of_versions = commands.add_parser("versions", help="the versions of Deephaven that were installed for servers")
@@ -90,18 +106,77 @@ def _add_install(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="write a kernelspec that any Jupyter or VS Code of this user can start",
         description="Write a kernelspec with the absolute path of this Python, and with the settings given here.",
     )
-    parser.set_defaults(command=_install)
+    parser.set_defaults(command=_install, chosen=parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--user", action="store_true", help="into the user's Jupyter directory (default)")
     where.add_argument("--sys-prefix", action="store_true", help="into this Python's environment")
     where.add_argument("--prefix", metavar="P", help="into P/share/jupyter/kernels")
     parser.add_argument("--name", default="deephaven", help="the name for --kernel (default: %(default)s)")
     parser.add_argument("--display-name", help="the name that front ends show (default: Deephaven, or the name)")
-    for setting, (metavar, text) in _SETTINGS.items():
-        parser.add_argument("--" + setting.replace("_", "-"), metavar=metavar, help=text)
+    add_attach_options(
+        parser.add_argument_group("a server that runs already", "Without these the kernel launches one."),
+        f"its port (default: {DEFAULT_PORT}); without --host the port of a launched server",
+    )
+    group = parser.add_argument_group("settings of the kernel", "docs/settings.md has them all; yes or no is 1 or 0.")
+    for setting in _settings_of_install():
+        group.add_argument(setting.option, dest=setting.name, metavar="VALUE", help=setting.help.replace("%", "%%"))
     parser.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="one more environment variable; can be repeated"
     )
+
+
+def _settings_of_install() -> list[Declaration]:
+    """Those that have an option of their own there, beside those of an attached server."""
+    return [declared for declared in FIELDS.values() if declared.name != "port"]
+
+
+def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "list",
+        help="the kernelspecs of this kernel, where they lead, and what is wrong with them",
+        description="The kernelspecs of this kernel that Jupyter finds. The exit code is 1 where one would not work.",
+    )
+    parser.set_defaults(command=_list, chosen=parser)
+    parser.add_argument("--json", action="store_true", help="the same for programs")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from dh_kernel.kernelspecs import Spec, find
+
+    specs = [spec for spec in find() if isinstance(spec, Spec)]
+    if arguments.json:
+        import json
+
+        kernels = [{**asdict(spec), "settings": dict(spec.settings)} for spec in specs]
+        print(json.dumps({"version": __version__, "kernels": kernels}, indent=2))
+    for spec in [] if arguments.json else specs:
+        leads = f"attaches to {spec.server}" if spec.server else "launches a server"
+        print(f"{spec.name}  ({spec.display_name})  {leads}\n    {spec.path}\n    {spec.python}")
+        for name, value in spec.settings.items():
+            print(f"    {name} = {value}")
+        for problem in spec.problems:
+            print(f"    PROBLEM: {problem}")
+    if not specs and not arguments.json:
+        print("Jupyter finds no kernelspec of this kernel: install one with the command install.")
+    if any(spec.problems for spec in specs):
+        sys.exit(EXIT_ERROR)
+
+
+def _add_uninstall(commands: argparse._SubParsersAction[_Parser]) -> None:
+    for name, about in (("uninstall", "remove kernelspecs of this kernel, and no others"), ("remove", "the same")):
+        parser = commands.add_parser(name, help=about, description="Remove kernelspecs of this kernel, as `list` shows them.")
+        parser.set_defaults(command=_uninstall, chosen=parser)
+        parser.add_argument("names", nargs="+", metavar="NAME", help="the name for --kernel")
+
+
+def _uninstall(arguments: argparse.Namespace) -> None:
+    from dh_kernel.kernelspecs import uninstall
+
+    for name in arguments.names:
+        path, other = uninstall(name)
+        print(f"Removed {path}")
+        if other is not None:
+            print(f"Jupyter now finds another kernelspec {name!r}, in {other}")
 
 
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -110,9 +185,10 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="examine what the kernel needs, up to a cell on a real server",
         description="Examine what the kernel needs here. The exit code is 0 where all is well, and 1 where it is not.",
     )
-    parser.set_defaults(command=_doctor)
+    parser.set_defaults(command=_doctor, chosen=parser)
     parser.add_argument("--json", action="store_true", help="the findings for programs")
     parser.add_argument("--no-trial", action="store_true", help="start no server, and attach to none")
+    add_attach_options(parser.add_argument_group("a server that runs already", "Without these, where the settings lead."))
 
 
 def _add_standby(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -144,8 +220,9 @@ def _standby(arguments: argparse.Namespace) -> None:
 def _doctor(arguments: argparse.Namespace) -> None:
     from dh_kernel import doctor
 
+    settings = attach_settings(arguments)
     findings = []
-    for finding in doctor.examine([], os.environ, trial=not arguments.no_trial):
+    for finding in doctor.examine(as_arguments(settings), os.environ, trial=not arguments.no_trial):
         findings.append(finding)
         if not arguments.json:
             print(doctor.as_line(finding), flush=True)
@@ -172,17 +249,18 @@ def _install(arguments: argparse.Namespace) -> None:
     )
     print(f"Installed the kernel {display_name!r} in {installed.path}")
     print(f"It runs on {sys.executable}", *(f"  {name}={value}" for name, value in environment.items()), sep="\n")
-    key_file = environment.get(VARIABLES["key_file"])
-    if key_file is not None and not os.access(key_file, os.R_OK):
-        print(f"The key file {key_file} cannot be read yet: it has to be there when the kernel starts.")
+    for setting in PATHS:
+        file = environment.get(VARIABLES[setting])
+        if file is not None and os.path.isabs(file) and not os.access(file, os.R_OK):
+            print(f"{file} cannot be read yet: it has to be there when the kernel starts.")
     if not installed.found:
         print(f"Jupyter does not look there by itself: export JUPYTER_PATH={os.path.dirname(installed.kernel_dir)}")
     print(f"Next: jupyter console --kernel {name.lower()}, or choose {display_name!r} in JupyterLab or VS Code.")
 
 
 def _install_version(environment: dict[str, str]) -> None:
-    """The environment that a kernelspec's kernels will use."""
-    settings, problem = load_settings([], {**os.environ, **environment})
+    """The version of Deephaven that the kernelspec's kernels will use."""
+    settings, problem = load_settings([], {**os.environ, **environment}, secrets=Unread())
     wanted = versions.wanted(settings)
     if problem is None and wanted is not None:
         versions.provide(wanted, lambda line: print(line, file=sys.stderr, flush=True))
@@ -204,10 +282,13 @@ def _environment(arguments: argparse.Namespace) -> dict[str, str]:
         if not (variable and equals):
             raise SettingsError(f"--env wants NAME=VALUE, and there is no {'name' if equals else '='} in what it got.")
         environment[variable] = value
-    for setting in _SETTINGS:
-        value = getattr(arguments, setting)
-        if value is None:
-            continue
-        is_path = setting in _PATHS or (setting == "python" and os.path.dirname(value))  # a bare `python3.12` is for PATH
-        environment[VARIABLES[setting]] = os.path.abspath(os.path.expanduser(value)) if is_path else value
+    settings = absolute(attach_settings(arguments))
+    if arguments.port is not None and "server" not in settings:
+        settings["port"] = [str(arguments.port)]
+    for name in (setting.name for setting in _settings_of_install()):
+        value = getattr(arguments, name)
+        if value is not None:
+            is_path = name == "java_home" or (name == "python" and os.path.dirname(value))  # `python3.12` is for PATH
+            settings[name] = [os.path.abspath(os.path.expanduser(value)) if is_path else value]
+    environment.update({VARIABLES[setting]: " ".join(texts) for setting, texts in settings.items()})
     return environment

@@ -15,17 +15,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from dh_kernel.errors import AuthenticationError, DhKernelError, SettingsError
-from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
+from dh_kernel.attaching import OF_TLS, Given, Values, endpoint_of
+from dh_kernel.credentials import Secrets
+from dh_kernel.errors import AuthenticationError, DhKernelError
+from dh_kernel.model import Endpoint
 from dh_kernel.runtime.dh_line import HELP, OF_KERNEL, DhUsageError, words_of
-from dh_kernel.settings import full_auth_type, host_and_port, read_key
 
 from .backend import Backend
 
 _LINE = re.compile(r"^\s*%dh(?:[ \t]+(.*))?$")
 _ATTACH = re.compile(r"^(\s*%dh[ \t]+attach[ \t]+)(.*)$", re.MULTILINE)
-_OPTIONS = ("--key-file", "--key-env", "--auth")
-_USAGE = "write %dh attach HOST:PORT [--key-file FILE | --key-env VARIABLE] [--auth TYPE] [--anonymous]"
+# The options of `%dh attach` that have a value, and the settings that they are; several ways to write one are as in `run`.
+_OPTIONS = {
+    "--host": "host",
+    "--port": "port",
+    "--key-file": "key_file",
+    "--auth-token-file": "key_file",
+    "--key-env": "key_env",
+    "--auth": "auth_type",
+    "--auth-type": "auth_type",
+    "--tls-ca-cert": "tls_ca_cert",
+    "--tls-client-cert": "tls_client_cert",
+    "--tls-client-key": "tls_client_key",
+    "--header": "headers",
+    "--channel-option": "channel_options",
+}
+_REPEATED = ("headers", "channel_options")
+_FLAGS = ("--anonymous", "--tls")
+_USAGE = (
+    "write %dh attach HOST:PORT [--key-file FILE | --key-env VARIABLE] [--auth TYPE] [--anonymous] [--tls] [--tls-ca-cert"
+    " FILE] [--tls-client-cert FILE --tls-client-key FILE] [--header NAME=file:FILE] [--channel-option NAME=VALUE]"
+)
 
 
 class CommandError(DhKernelError):
@@ -73,13 +93,18 @@ async def run_command(command: Command, backend: Backend, environ: Mapping[str, 
         return await _restart(backend)
     if word == "detach":
         return await _detach(backend)
-    return await _attach(backend, attach_endpoint(arguments, environ))
+    taken: dict[str, str] = {}
+    try:
+        endpoint = attach_endpoint(arguments, {**environ, **backend.settings.withheld}, taken)
+    finally:
+        backend.withhold(taken)
+    return await _attach(backend, endpoint)
 
 
 async def _restart(backend: Backend) -> str:
     session = await backend.restart()
     if backend.settings.endpoint is not None:
-        return f"A fresh session on the server at {session.endpoint.address}. The server's variables are as they were.\n"
+        return f"A fresh session on the server at {session.endpoint.address}. What this kernel had assigned there is gone.\n"
     return f"A fresh server at {session.endpoint.address}. The variables of the former one are gone.\n"
 
 
@@ -96,7 +121,10 @@ async def _attach(backend: Backend, endpoint: Endpoint) -> str:
     try:
         session = await backend.change(replace(backend.settings, endpoint=endpoint))
     except AuthenticationError as error:
-        raise CommandError(f"{error}\nA key is named by --key-file FILE or --key-env VARIABLE. {_STAYS}") from None
+        raise CommandError(
+            f"{error}\nA key is named by --key-file FILE or --key-env VARIABLE, a certificate by --tls-client-cert FILE."
+            f" {_STAYS}"
+        ) from None
     except DhKernelError as error:
         raise CommandError(f"{error}\n{_STAYS}") from None
     ended = " The kernel's own server has ended, and its variables with it." if launched else ""
@@ -106,39 +134,51 @@ async def _attach(backend: Backend, endpoint: Endpoint) -> str:
 _STAYS = "The server that was in use stays in use."
 
 
-def attach_endpoint(arguments: list[str], environ: Mapping[str, str]) -> Endpoint:
+def attach_endpoint(arguments: list[str], environ: Mapping[str, str], taken: dict[str, str] | None = None) -> Endpoint:
     """Where the words behind `attach` lead.
 
+    Args:
+        taken: gets the variables that a secret was taken from, with their values.
     Raises:
         CommandError: they lead nowhere; the text shows nothing that may be a key.
     """
-    options = _parsed(arguments)
-    try:
-        host, port = host_and_port(options.address)
-        key = _key(options, environ)
-        auth_type = full_auth_type(options.auth) if options.auth else PSK_AUTH_TYPE if key else "Anonymous"
-    except SettingsError as error:
-        raise CommandError(f"%dh attach: {error}") from None
-    if options.anonymous:
-        auth_type = "Anonymous"
-    if auth_type in (PSK_AUTH_TYPE, "Basic") and not key:
-        raise CommandError("%dh attach: this authentication needs a key; name it by --key-file FILE or --key-env VARIABLE.")
-    return Endpoint(host, port, auth_type, "" if auth_type == "Anonymous" else key)
+    given = _given(_parsed(arguments))
+    problems: list[str] = []
+    secrets = Secrets(environ)
+    endpoint = endpoint_of(Values(given, problems, _spelled), secrets)
+    if taken is not None:
+        taken.update(secrets.taken)
+    if problems or endpoint is None:
+        raise CommandError(f"%dh attach: {' '.join(problems) or _USAGE}")
+    return endpoint
 
 
-def _key(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
+def _given(options: argparse.Namespace) -> dict[str, Given]:
+    address = options.address or options.host
+    if not address or (options.address and options.host):
+        raise CommandError(f"%dh attach: {_USAGE}.")
+    if options.port:
+        address = f"{address}:{options.port}"
     if options.anonymous and (options.key_file or options.key_env):
-        raise SettingsError("--anonymous does not go with a key.")
+        raise CommandError("%dh attach: --anonymous does not go with a key.")
     if options.key_file and options.key_env:
-        raise SettingsError("give one of --key-file and --key-env.")
-    if options.key_file:
-        return read_key(options.key_file, [])
+        raise CommandError("%dh attach: give one of --key-file and --key-env.")
+    values = {
+        "server": address,
+        "key_file": f"env:{options.key_env}" if options.key_env else options.key_file,
+        "auth_type": "anonymous" if options.anonymous else options.auth_type,
+        "tls": options.tls or "",
+        **{name: getattr(options, name) for name in (*OF_TLS, *_REPEATED)},
+    }
+    given = {name: Given(value, _spelled(name)) for name, value in values.items() if value}
     if options.key_env:
-        key = environ.get(options.key_env, "").strip()
-        if not key:
-            raise SettingsError(f"the variable {options.key_env} is not set where the kernel runs.")
-        return key
-    return ""
+        given["key_file"] = Given(values["key_file"], "--key-env")
+    return given
+
+
+def _spelled(setting: str) -> str:
+    others = {"server": "the address", "tls": "--tls", "key": "--key-env"}
+    return others.get(setting) or next(option for option, name in _OPTIONS.items() if name == setting)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -149,10 +189,14 @@ class _Parser(argparse.ArgumentParser):
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("address")
-    for option in _OPTIONS:
-        parser.add_argument(option, default="")
-    parser.add_argument("--anonymous", action="store_true")
+    parser.add_argument("address", nargs="?", default="")
+    for option, name in _OPTIONS.items():
+        if name in _REPEATED:
+            parser.add_argument(option, dest=name, action="append", default=[])
+        else:
+            parser.add_argument(option, dest=name, default="")
+    for flag in _FLAGS:
+        parser.add_argument(flag, action="store_true")
     return parser.parse_args(arguments)
 
 
@@ -169,10 +213,14 @@ def _line_without_secrets(line: str) -> str:
     kept: list[str] = []
     addresses, hidden, left = 0, False, iter(words)
     for word in left:
-        name = word.partition("=")[0]
+        name, equals, value = word.partition("=")
         if name in _OPTIONS:
-            kept += [word] if "=" in word else [word, *filter(None, [next(left, "")])]
-        elif word == "--anonymous":
+            value = value if equals else next(left, "")
+            secret = _OPTIONS[name] == "headers" and not _REFERENCE_IN_HEADER.fullmatch(value)
+            hidden |= secret
+            shown = f"{value.partition('=')[0]}=***" if secret and "=" in value else "***" if secret else value
+            kept += [f"{name}={shown}"] if equals else [name, *filter(None, [shown])]
+        elif word in _FLAGS:
             kept.append(word)
         elif not word.startswith("-") and not addresses and not re.search(r"[@?#]", word):
             addresses += 1
@@ -181,3 +229,6 @@ def _line_without_secrets(line: str) -> str:
             hidden = True
             kept.append("***")
     return shlex.join(kept) if hidden else line
+
+
+_REFERENCE_IN_HEADER = re.compile(r"[A-Za-z0-9_.-]+=(file|env|keyring):.*")

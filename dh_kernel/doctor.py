@@ -23,7 +23,7 @@ from dh_kernel import __version__
 from dh_kernel.errors import DhKernelError, SettingsError
 from dh_kernel.launching import archive_folder, launch_options, needs_environment
 from dh_kernel.server import ServerProcess, find_java
-from dh_kernel.settings import VARIABLES, Settings, load_settings
+from dh_kernel.settings import VARIABLES, Settings, load_settings, withhold
 from dh_kernel.timings import Timings
 from dh_kernel.trial import run_cell
 
@@ -62,6 +62,7 @@ def examine(argv: Sequence[str], environ: Mapping[str, str], *, trial: bool = Tr
         trial: launch, or attach to, a server.
     """
     settings, problem = load_settings(argv, environ)
+    withhold(settings)
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
         ("packages", _packages),
@@ -142,32 +143,26 @@ def _settings(settings: Settings, problem: SettingsError | None) -> Iterator[Fin
         return
     for warning in settings.warnings:
         yield Finding("settings", WARNING, warning)
-    what = "a server is launched for each kernel" if settings.endpoint is None else f"attaches to {settings.endpoint.address}"
+    what = "a server is launched for each kernel" if settings.endpoint is None else f"attaches to {settings.endpoint.url}"
     yield Finding("settings", OK, what)
 
 
 def _kernelspecs() -> Iterator[Finding]:
-    from jupyter_client.kernelspec import KernelSpecManager
+    from dh_kernel.kernelspecs import Unreadable, find
 
-    manager = KernelSpecManager()
-    ours = {}
-    for name, path in manager.find_kernel_specs().items():
-        try:
-            spec = manager.get_kernel_spec(name)
-        except Exception as error:
-            yield Finding("kernelspecs", WARNING, f"{path} cannot be read: {error}", f"jupyter kernelspec remove {name}")
+    ours = 0
+    for spec in find():
+        if isinstance(spec, Unreadable):
+            step = f"jupyter kernelspec remove {spec.name}"
+            yield Finding("kernelspecs", WARNING, f"{spec.path} cannot be read: {spec.reason}", step)
             continue
-        if "dh_kernel" in spec.argv:
-            ours[name] = spec
-    for name, spec in sorted(ours.items()):
-        program = spec.argv[0]
-        if os.path.isabs(program) and not os.access(program, os.X_OK):
-            yield Finding(
-                "kernelspecs", PROBLEM, f"{name}: its Python {program} is gone", f"jupyter deephaven install --name {name}"
-            )
-        else:
-            server = spec.env.get(VARIABLES["server"])
-            yield Finding("kernelspecs", OK, f"{name}: {program}" + (f", attaches to {server}" if server else ""))
+        ours += 1
+        for problem in spec.problems:
+            step = f"jupyter deephaven install --name {spec.name}"
+            yield Finding("kernelspecs", PROBLEM, f"{spec.name}: {problem}", step)
+        if not spec.problems:
+            leads = f", attaches to {spec.server}" if spec.server else ""
+            yield Finding("kernelspecs", OK, f"{spec.name}: {spec.python}{leads}")
     if not ours:
         yield Finding("kernelspecs", PROBLEM, "Jupyter finds none of this kernel", "jupyter deephaven install")
 

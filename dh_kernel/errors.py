@@ -16,6 +16,10 @@ try next; it never holds a secret.
             AuthenticationError     the server refuses the credentials
             ServerTooOldError       the server lacks what the kernel needs
             SessionLostError        a connection that worked is gone
+                SessionEndedError       the server goes on, and has ended the session
+                ServerRestartedError    another server process answers at the address
+                SessionDetachedError    the server may still go on with what runs there
+                SessionTakenError       another kernel has the session now
 """
 
 from __future__ import annotations
@@ -67,3 +71,19 @@ class ServerTooOldError(SessionError):
 
 class SessionLostError(SessionError):
     """A connection that worked is gone."""
+
+
+class SessionEndedError(SessionLostError):
+    """The server is the same, and no longer knows the session."""
+
+
+class ServerRestartedError(SessionLostError):
+    """The server at the address is another one than before."""
+
+
+class SessionDetachedError(SessionLostError):
+    """The server cannot be reached; what runs there goes on, and can be picked up when it can."""
+
+
+class SessionTakenError(SessionLostError):
+    """Another kernel has taken the session over."""

@@ -18,10 +18,11 @@ def grid_bundle(name: str, endpoint: Endpoint, *, launched: bool, browser_url: s
     """The MIME bundle of a variable's view; the text has the address without a key.
 
     Args:
-        browser_url: the origin at which a browser reaches the server, `https://dh.example.org`; empty: `http://host:port`.
+        browser_url: the origin at which a browser reaches the server, `https://dh.example.org`; empty: `http://host:port`, or
+            https where the kernel speaks TLS.
     Source: Deephaven's documentation, "Display tables in an Inline Frame"; `psk` as in the address that the server prints.
     """
-    origin = browser_url.rstrip("/") or f"http://{endpoint.address}"
+    origin = browser_url.rstrip("/") or f"http{'s' if endpoint.tls else ''}://{endpoint.address}"
     page = f"{origin}/iframe/widget/?{urlencode({'name': name})}"
     secret = f"&{urlencode({'psk': endpoint.auth_token})}" if launched and endpoint.auth_token else ""
     frame = (

@@ -21,8 +21,10 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 
+from dh_kernel.attaching import KEY_VARIABLE
+from dh_kernel.credentials import Unread
 from dh_kernel.errors import SettingsError
-from dh_kernel.settings import KEY_VARIABLE, VARIABLES, load_settings
+from dh_kernel.settings import KERNELSPEC_VARIABLE, PREFIX, VARIABLES, load_settings
 
 DEFAULT_NAME = "deephaven"
 DEFAULT_DISPLAY_NAME = "Deephaven"
@@ -84,7 +86,7 @@ def kernel_dict(display_name: str, environment: Mapping[str, str]) -> dict[str, 
     spec: dict[str, Any] = json.loads((_resources() / "kernel.json").read_text("utf-8"))
     spec["argv"][0] = sys.executable
     spec["display_name"] = display_name
-    spec["env"] = dict(environment)
+    spec["env"] = {**environment, **_mark(environment)}
     spec["metadata"]["debugger"] = not environment.get(VARIABLES["server"])  # JupyterLab offers it where this says so
     return spec
 
@@ -105,7 +107,7 @@ def check_name(name: str, display_name: str) -> None:
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
-    """Refuse secrets, and settings that the kernel would refuse. The key file may be missing: it can be mounted later."""
+    """Refuse secrets, and settings that the kernel would refuse. Files that are named may be missing: they can come later."""
     for variable, value in environment.items():
         properties = _JAVA_PROPERTY.findall(value) if variable == VARIABLES["jvm_args"] else []
         for name in (variable, *properties):
@@ -114,11 +116,15 @@ def check_environment(environment: Mapping[str, str]) -> None:
                     f"{name} looks like a secret, and a kernelspec can be read by everybody. Put the key into a file that only"
                     f" you can read and name it with --key-file, or set {KEY_VARIABLE} in the environment that starts Jupyter."
                 )
-    without_key = {name: value for name, value in environment.items() if name != VARIABLES["key_file"]}
-    # Any key will do: whether there is one, and whether it is right, is known when the kernel starts.
-    _, error = load_settings([], {**without_key, KEY_VARIABLE: "any"}, config_dirs=[])
+    _, error = load_settings([], {**environment, **_mark(environment)}, config_dirs=[], secrets=Unread())
     if error is not None:
         raise error
+
+
+def _mark(environment: Mapping[str, str]) -> dict[str, str]:
+    """A variable that tells which settings are the kernelspec's: they go before the user's own variables."""
+    names = [name.removeprefix(PREFIX) for name in environment if name in VARIABLES.values()]
+    return {KERNELSPEC_VARIABLE: " ".join(names)} if names else {}
 
 
 def _stage(directory: Path, spec: Mapping[str, Any]) -> Path:

@@ -16,7 +16,9 @@ import contextlib
 import platform
 import threading
 import time
+import uuid
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from ipykernel._version import kernel_protocol_version
@@ -25,22 +27,26 @@ from ipykernel.kernelbase import Kernel
 from traitlets import Instance
 
 from dh_kernel import __version__
-from dh_kernel.errors import DhKernelError, SessionLostError
+from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError
 from dh_kernel.history import History
-from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText, TableShown
+from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText
 
+from . import losses
 from .asking import Asker
 from .backend import Backend
 from .commands import Command, command_of, run_command, without_secrets
 from .debug_channel import DebugChannel
 from .flow import TAKEN
+from .heartbeat import Heartbeat
 from .interrupting import Interrupter
 from .publishing import Publisher
+from .reattaching import Reattacher, left_behind
 from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
 
 T = TypeVar("T")
 NOTE_AFTER_S = 1.0
 QUESTION_TIMEOUT_S = 2.0
+_ACK_AFTER_S = 0.1
 
 
 class DeephavenKernel(Kernel):  # type: ignore[misc]
@@ -66,17 +72,24 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._count = 1
         self._runs = Runs()
         self._interrupter = Interrupter(self, self._runs)
+        self._heartbeat = Heartbeat(self, self._runs)
         self.heard_at = 0.0  # when the session last said anything
         self._lanes: dict[str | None, Lane] = {}
         self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._died_idle: str | None = None
+        self._died_session: Any = None
+        self._told_of: Any = None
+        self._reattacher: Reattacher | None = None
+        self._lost_server: str | None = None
         self._numbers = iter(range(1, 1 << 62))
+        self._tag = uuid.uuid4().hex[:8]  # a session may hold cells of another kernel, which it has taken over
 
     def connect_backend(self, backend: Backend) -> None:
         """The server's side is there; called once, before the first request is served."""
         self.backend = backend
-        self._publisher = Publisher(backend, self._send, self.question)
-        self._publisher.live.is_young = self._runs.is_young
+        backend.ask = self.question
+        self._publisher = Publisher(backend, self._send, self.question, self._runs.is_young)
+        self._reattacher = Reattacher(self._runs, backend, self.question, self._publish_event)
 
     # --- what front ends ask first
 
@@ -245,7 +258,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         return self._reply(run, done)
 
     def _new_run(self, parent: dict[str, Any], ident: Any) -> Run:
-        run = Run(f"c{next(self._numbers)}", parent, ident, self._count)
+        run = Run(f"c{self._tag}-{next(self._numbers)}", parent, ident, self._count)
         self._runs.add(run)
         return run
 
@@ -256,10 +269,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             if session is None:
                 return interrupted(run, "interrupted before the server was ready")
             run.session = session
-            if self._died_idle is not None and not run.is_comm:
-                self._send(run, "stream", {"name": "stderr", "text": f"{self._died_idle}\n"})
-                self._died_idle = None
+            if not run.is_comm:
+                self._tell(run)
             session.send(kind, buffers, cell=run.id, lane=run.lane, parent=run.header, **message)
+            self._heartbeat.watch()
             done = await self._publish_until_done(run)
             self._tell_timings(run)
             return done
@@ -267,6 +280,36 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             return _failed(run, error)
         finally:
             self._runs.end(run)
+
+    def _tell(self, run: Run) -> None:
+        """What has become of the former session, or of another one of this name."""
+        if self._died_session is not None and self._died_session is run.session:
+            self._died_idle = self._lost_server = None  # it is there again
+        notes = [self._died_idle]
+        if self._lost_server is not None:
+            notes.append(losses.afterwards(run.session.endpoint.address, self._lost_server, run.session.server))
+        self._died_idle = self._died_session = self._lost_server = None
+        if not run.silent and self._told_of is not run.session:
+            self._told_of = run.session
+            notes.append(left_behind(run.session.left_behind))
+        for note in filter(None, notes):
+            self._send(run, "stream", {"name": "stderr", "text": f"{note.rstrip()}\n"})
+
+    async def _reattach(self, run: Run, wanted: str) -> CellDone:
+        """Pick up a session, and what it goes on with as this cell's own."""
+        assert self._reattacher is not None
+        assert self.backend is not None
+        former = self.backend.current
+        text = await self._noted(run, asyncio.ensure_future(self._reattacher.pick_up(run, wanted)), "Connecting")
+        if text is None:
+            return interrupted(run, "interrupted before the server was reached")
+        self._end_former(former)
+        self._told_of = run.session
+        self._send(run, "stream", {"name": "stderr", "text": text})
+        done = await self._reattacher.follow(run)
+        if self._publisher is not None:
+            self._publisher.finish(run)
+        return done
 
     def _tell_timings(self, run: Run) -> None:
         """Under the first cell, where the time until its end went."""
@@ -280,6 +323,8 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         assert self.backend is not None
         former = self.backend.current
         try:
+            if command.words[:1] == ("reattach",):
+                return await self._reattach(run, "".join(command.words[1:2]))
             text = await self._noted(run, asyncio.ensure_future(run_command(command, self.backend)), command.notice)
             if text is None:
                 return interrupted(run, "interrupted before the server was ready")
@@ -289,17 +334,28 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             return _failed(run, error)
         finally:
             self._runs.end(run)
-            if self.backend.current is not former:
-                self._died_idle = None
-                if self._publisher is not None:
-                    self._publisher.live.end_all("another server runs the cells", former)
-                self._end_runs(former, SessionLostError(f"Another cell has changed the server. {_GONE}"))
+            self._end_former(former)
+
+    def _end_former(self, former: Any) -> None:
+        """What runs, and what is live, in a session that is not in use any more."""
+        assert self.backend is not None
+        if self.backend.current is not former:
+            self._died_idle = self._lost_server = None
+            if self._publisher is not None:
+                self._publisher.live.end_all("another server runs the cells", former)
+            self._end_runs(former, SessionLostError(f"Another cell has changed the server. {self.backend.next_step}"))
 
     async def _wait_for_session(self, run: Run) -> Any:
         """The open session; None if the wait was interrupted."""
         assert self.backend is not None
         if self.backend.current is not None:
             return self.backend.current
+        if self.backend.lost is not None and self.backend.settings.restart == "ask" and run.can_be_asked:
+            answer = await self._asker.question(run, f"{_cause(self.backend.lost)} {_ASK}")
+            if answer is None:
+                return None
+            if answer.strip().lower() in ("y", "yes"):
+                self.backend.start_anew()
         return await self._noted(run, asyncio.ensure_future(self.backend.session()))
 
     async def _noted(self, run: Run, work: asyncio.Future[T], what: str = "") -> T | None:
@@ -327,11 +383,12 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             if isinstance(event, CellDone):
                 if self._publisher is not None:
                     self._publisher.finish(run)
-                session.consumed(size)
+                # Told, so that the end counts as known; a little later, so that what waits for the cell comes first.
+                asyncio.get_running_loop().call_later(_ACK_AFTER_S, _consumed_at_once, session, size)
                 return event
             await run.flow.room(size)
             await self._publish_event(run, event, begun)
-            session.consumed(size, at_once=isinstance(event, TableShown))
+            session.consumed(size)
 
     def _reply(self, run: Run, done: CellDone) -> dict[str, Any]:
         if done.error is None:
@@ -341,6 +398,9 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 "user_expressions": done.user_expressions,
                 "payload": list(done.payload),
             }
+        advice = self.backend.advice(str(done.error["evalue"])) if self.backend is not None else None
+        if advice is not None:
+            self.note(run, advice)
         if done.error["traceback"]:  # without one it has been shown already, in the user's own way
             self._send(run, "error", done.error)
         return {"status": "error", "execution_count": run.count, "user_expressions": {}, "payload": [], **done.error}
@@ -382,6 +442,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """What the session says, in order: to the run's coroutine, or at once if the run is over."""
         assert self.backend is not None
         assert self._publisher is not None
+        assert self._reattacher is not None
         self.heard_at = time.monotonic()
         if isinstance(event, ServerInfo):
             session.consumed(size)
@@ -391,19 +452,21 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._answered(session, event, size)
             return
         if isinstance(event, StreamText) and event.log:
-            self.backend.note_log(event.text)
+            event = replace(event, text=self.backend.note_log_of(event.text))
         dealing = self._publisher.outside_cells(session, event)
         if dealing is not None:
             dealing.add_done_callback(lambda _: session.consumed(size))
             return
-        run = self._runs.get(event.cell)
-        if run is None or run.cut_off:
-            session.consumed(size)
+        run = self._runs.get(event.cell) or self._reattacher.heir(session)
+        if isinstance(event, StreamText) and event.last:
+            run = self._runs.latest(session)
+        if run is None or run.cut_off or _is_empty(event):
+            session.consumed(size, at_once=isinstance(event, CellDone))
             return
         begun = self._publisher.begin(session, event)
         if run.over:
             task = asyncio.ensure_future(self._publish_event(run, event, begun))
-            task.add_done_callback(lambda _: session.consumed(size, at_once=True))
+            task.add_done_callback(lambda _: session.consumed(size))
         else:
             run.events.put_nowait((session, event, size, begun))
 
@@ -416,25 +479,46 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
                 hit |= not run.is_comm  # what a callback says may be shown nowhere
         return hit
 
-    def on_gone(self, session: Any, error: DhKernelError) -> None:
-        """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session."""
+    def on_gone(self, session: Any, error: DhKernelError) -> bool:
+        """The server died, or the connection is lost for good: what runs ends, the next cell gets a new session.
+
+        Returns:
+            Whether a cell was running.
+        """
         if self._publisher is not None:
             self._publisher.live.end_all("the server or its session has ended", session)
-        if not self._end_runs(session, type(error)(f"{error}\n{_GONE}")):
-            self._died_idle = f"{error}\n{_GONE}"
+        what = self._what_is_left(session, error)
+        goes_on = losses.GOES_ON if isinstance(error, SessionDetachedError) else what
+        hit = self._end_runs(session, type(error)(f"{error}\n{goes_on}"))
+        fresh = losses.FRESH if isinstance(error, ServerDiedError) else None
+        self._died_idle = fresh if hit else f"{error}\n{fresh or what}"
+        self._died_session = None if hit else session
         for question in self._questions.values():
             _settle(question, {})
         self._questions.clear()
+        return hit
+
+    def _what_is_left(self, session: Any, error: DhKernelError) -> str:
+        assert self.backend is not None
+        settings = self.backend.settings
+        attached, private = settings.endpoint is not None, settings.private_names
+        self._lost_server = None
+        if session is not None and losses.is_open(error, attached=attached, private=private):
+            self._lost_server = session.server
+        automatic = settings.restart == "automatic"
+        return losses.at_loss(error, attached=attached, private=private, automatic=automatic)
 
     def _answered(self, session: Any, event: Answered, size: int) -> None:
         question = self._questions.pop(event.request, None)
         if event.table is None or question is None:
-            session.consumed(size, at_once=event.table is not None)
+            if event.table is not None and self.backend is not None:
+                self.backend.discard(session, event.table)
+            session.consumed(size)
             _settle(question, event.content)
             return
         assert self._publisher is not None
         bundle = asyncio.ensure_future(self._publisher.bundle(session, event.table))
-        bundle.add_done_callback(lambda _: session.consumed(size, at_once=True))
+        bundle.add_done_callback(lambda _: session.consumed(size))
         bundle.add_done_callback(lambda done: _settle(question, {**event.content, "data": done.result()}))
 
     async def _publish_event(self, run: Run, event: Event, begun: Any) -> None:
@@ -462,11 +546,16 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     # --- questions
 
-    async def question(self, kind: str, timeout_s: float = QUESTION_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
+    def note(self, run: Run, text: str) -> None:
+        """Say something about a run that is under way, among its output."""
+        if not run.quiet:
+            self._send(run, "stream", {"name": "stderr", "text": f"{text}\n"})
+
+    async def question(self, kind: str, timeout_s: float | None = QUESTION_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
         """The runtime's answer; empty if there is none in time, or no session."""
         return await self._on_main_loop(self._ask_runtime(kind, timeout_s, fields))
 
-    async def _ask_runtime(self, kind: str, timeout_s: float, fields: dict[str, Any]) -> dict[str, Any]:
+    async def _ask_runtime(self, kind: str, timeout_s: float | None, fields: dict[str, Any]) -> dict[str, Any]:
         session = self.backend.current if self.backend is not None else None
         if session is None:
             return {}
@@ -541,20 +630,20 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._interrupter.interrupt()
 
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
-        """End the session, and the server if it was launched; on the control thread."""
+        """End the session, and the server if it was launched; on the control thread. A restart means a clean namespace."""
         if self.backend is not None:
             loop = self.io_loop.asyncio_loop
-            closing = asyncio.run_coroutine_threadsafe(self._end(self.backend), loop)
+            closing = asyncio.run_coroutine_threadsafe(self._end(self.backend, restart), loop)
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(asyncio.wrap_future(closing), 10.0)
         if self.history is not None and threading.current_thread() is threading.main_thread():
             self.history.close()
         return {"status": "ok", "restart": restart}
 
-    async def _end(self, backend: Backend) -> None:
+    async def _end(self, backend: Backend, restart: bool) -> None:
         if self._publisher is not None:
             self._publisher.live.end_all("the kernel has ended")
-        await backend.close()
+        await backend.close(forget=restart)
 
 
 def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, Any]) -> None:
@@ -562,7 +651,19 @@ def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, 
         question.set_result(content)
 
 
-_GONE = "The next cell gets a fresh session; the variables of this one are gone."
+def _consumed_at_once(session: Any, size: int) -> None:
+    session.consumed(size, at_once=True)
+
+
+def _is_empty(event: Event) -> bool:
+    return isinstance(event, StreamText) and not event.text and not event.raw
+
+
+_ASK = "Its variables are gone. Start a fresh one? [y/n] "
+
+
+def _cause(error: DhKernelError) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _without_surrogates(code: str) -> str:

@@ -24,7 +24,11 @@ from .runs import Run
 
 DATARESOURCE = "application/vnd.dataresource+json"
 _STYLE = "padding:0.2em 0.7em;font-size:0.95em;opacity:0.75"  # as the table's own last line
-_YOUNG_S, _YIELD_S, _MOST_YIELDED_S = 0.05, 0.002, 0.25
+_YOUNG_S, _YIELD_S, _MOST_YIELDED_S = (
+    0.05,
+    0.002,
+    0.25,
+)  # as in runtime.live, for the event loop's sake; that module is shipped
 _KEPT = 2000  # more than can be live at a time: those whose end is never told are forgotten, oldest first
 
 Send = Callable[..., None]
@@ -47,15 +51,18 @@ class LiveOutputs:
         render: a table, with rows that are here already, as a MIME bundle.
         send: as `Publisher`'s.
         zone: the name of the time zone in which times show.
+        is_young: whether a cell runs that came less than so many seconds ago: most end soon, and updates can wait that long.
     """
 
     def __init__(
-        self, render: Callable[[Any, TableShown], dict[str, Any]], send: Send, zone: Callable[[], str] = lambda: "UTC"
+        self,
+        render: Callable[[Any, TableShown], dict[str, Any]],
+        send: Send,
+        zone: Callable[[], str] = lambda: "UTC",
+        is_young: Callable[[float], bool] = lambda age_s: False,
     ) -> None:
-        self._render, self._send, self._zone = render, send, zone
+        self._render, self._send, self._zone, self._is_young = render, send, zone, is_young
         self._shown: dict[str, _Shown] = {}
-        self.is_young: Callable[[float], bool] = lambda age_s: False
-        """Whether a cell runs that came less than so many seconds ago: most end soon, and updates can wait that long."""
 
     def begin(self, run: Run, table: TableShown, bundle: dict[str, Any]) -> dict[str, Any]:
         """An output is shown for the first time; its bundle, marked as live."""
@@ -76,7 +83,7 @@ class LiveOutputs:
         try:
             until = asyncio.get_running_loop().time() + _MOST_YIELDED_S
             for update in event.updates:
-                while run is None and asyncio.get_running_loop().time() < until and self.is_young(_YOUNG_S):
+                while run is None and asyncio.get_running_loop().time() < until and self._is_young(_YOUNG_S):
                     await asyncio.sleep(_YIELD_S)
                 self._publish_one(session, run, update)
                 await asyncio.sleep(0)
@@ -85,8 +92,9 @@ class LiveOutputs:
 
     def _publish_one(self, session: Any, run: Run | None, update: LiveUpdate) -> None:
         former = self._shown.pop(update.display_id, None)
-        if former is None:
-            return  # the end of another server has ended it
+        if former is None:  # it ended here when the session was lost, before somebody picked that up again
+            session.send("live_unseen", output=update.display_id)
+            return
         bundle = self._render(session, update.table)
         if update.ended is None:
             self._shown[update.display_id] = _Shown(former.run, session, bundle, update.taken)

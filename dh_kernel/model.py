@@ -15,18 +15,39 @@ PSK_AUTH_TYPE = "io.deephaven.authentication.psk.PskAuthenticationHandler"
 
 
 @dataclass(frozen=True)
+class Tls:
+    """How to speak TLS with a server, as PEM. `ca_cert` None: whom this machine trusts; `client_cert` None: no certificate."""
+
+    ca_cert: bytes | None = None
+    client_cert: bytes | None = None
+    client_key: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Endpoint:
-    """Where a server listens and how to authenticate there. The token never shows in a repr or an error."""
+    """Where a server listens, how to speak to it and how to authenticate there. No secret shows in a repr or an error.
+
+    `tls` None: plaintext. `headers` go with every call. `options` are gRPC's, for the channel:
+    `grpc.ssl_target_name_override`.
+    """
 
     host: str
     port: int
     auth_type: str = "Anonymous"
     auth_token: str = field(default="", repr=False)
+    tls: Tls | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    options: tuple[tuple[str, int | str], ...] = ()
 
     @property
     def address(self) -> str:
         """`host:port`, safe to show."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The same, and how it is spoken to where that is not plaintext: `dh+tls://host:port`."""
+        return self.address if self.tls is None else f"dh+tls://{self.address}"
 
 
 @dataclass(frozen=True)
@@ -75,9 +96,6 @@ class Excerpt:
     lengths: tuple[int, ...] = ()
     tree: bool = False
     number: int | None = None
-
-
-WHOLE = Excerpt()
 
 
 WHOLE = Excerpt()

@@ -40,6 +40,7 @@ Ask = Callable[..., Awaitable[dict[str, Any]]]
 SLOW_S = 2.0  # a table whose rows take longer shows its columns first
 _AHEAD = 8  # how many tables are read before it is their turn to be published
 _WIDTH = 100
+_NO_ROOM = "this cell's tables have filled its output; `%dh show NAME` shows one"
 
 
 @dataclass
@@ -56,14 +57,19 @@ class Publisher:
     Args:
         send: `send(run, msg_type, content, metadata=None, buffers=None)` puts a message with the run's parent on IOPub.
         ask: `await ask(kind, **fields)` puts a question to the runtime; nothing if it does not answer in time.
+        is_young: as `LiveOutputs`'.
     """
 
-    def __init__(self, backend: Backend, send: Send, ask: Ask) -> None:
+    def __init__(self, backend: Backend, send: Send, ask: Ask, is_young: Callable[[float], bool]) -> None:
         self._backend, self._send, self._ask = backend, send, ask
         self._budgets: weakref.WeakKeyDictionary[Run, TableBudget] = weakref.WeakKeyDictionary()
         self._reading = 0
+        self._later_ones: set[asyncio.Future[None]] = set()
         self.live = LiveOutputs(
-            lambda session, table: self._bundle(session.preview(table), table), send, lambda: backend.settings.time_zone
+            lambda session, table: self._bundle(session.preview(table), table),
+            send,
+            lambda: backend.settings.time_zone,
+            is_young,
         )
 
     def begin(self, session: Any, event: Event) -> Any:
@@ -178,13 +184,23 @@ class Publisher:
             content = {"data": columns, "metadata": {}, "transient": {"display_id": display_id}}
             self._send(run, "update_display_data" if event.how.update else "display_data", content)
 
-        def show_rows(read: asyncio.Future[TablePreview]) -> None:
-            if not read.cancelled() and read.exception() is None:
-                bundle = budget.fitted(self._bundle(read.result(), event))
-                if bundle is not None:
-                    self._show(run, event, bundle, display_id, update=True)
+        async def show_rows() -> None:
+            try:
+                preview = await self._explained(await reading.preview)
+            except Exception as error:  # the session has ended
+                preview = TablePreview(event.info, None, problem=f"{type(error).__name__}: {error}", excerpt=event.excerpt)
+            bundle = budget.fitted(self._bundle(preview, event))
+            if bundle is None:
+                self._leave_out(run, event, budget)
+                unshown = TablePreview(event.info, None, problem=_NO_ROOM, excerpt=event.excerpt)
+                content = {"data": self._bundle(unshown, event), "metadata": {}, "transient": {"display_id": display_id}}
+                self._send(run, "update_display_data", content)
+            else:
+                self._show(run, event, bundle, display_id, update=True)
 
-        reading.preview.add_done_callback(show_rows)
+        task = asyncio.ensure_future(show_rows())
+        self._later_ones.add(task)  # the event loop itself keeps none
+        task.add_done_callback(self._later_ones.discard)
 
     def finish(self, run: Run) -> None:
         """A run has ended: say what its output lacks."""

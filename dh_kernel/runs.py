@@ -44,6 +44,7 @@ class Run:
         self.parent = {"header": header}  # without the code, which may be large: runs are remembered for long
         self.lane: str | None = header.get("subshell_id")
         self.is_comm = header["msg_type"] in COMM_MESSAGES
+        self.can_be_asked = bool(parent["content"].get("allow_stdin", False))
         self.silent = bool(parent["content"].get("silent", False))
         self.can_update = "cellId" in parent.get("metadata", {})  # who names the cell also updates what it has shown
         wishes = (parent.get("metadata") or {}).get("dh_kernel") or {}
@@ -56,6 +57,9 @@ class Run:
         self.session: Any = None
         self.over = False
         self.cut_off = False  # ended here; what the server says of it later is dropped
+        self.cells: tuple[str, ...] = (cell_id,)
+        """The server's cells that it stands for: its own, or those that it has picked up."""
+        self.heir: Run | None = None  # who has picked it up
 
     @property
     def header(self) -> dict[str, Any]:
@@ -145,8 +149,20 @@ class Runs:
         self._active.pop(run.id, None)
 
     def get(self, cell_id: str) -> Run | None:
-        """A run by its id."""
-        return self._all.get(cell_id)
+        """A run by its id, or who has picked it up."""
+        run = self._all.get(cell_id)
+        return run.heir or run if run is not None else None
+
+    def leave_to(self, heir: Run, session: Any) -> None:
+        """What comes of a session's former runs belongs to another one now."""
+        for run in self._all.values():
+            if run.session is session and run is not heir:
+                run.heir = heir
+
+    def latest(self, session: Any) -> Run | None:
+        """The cell to which what is written by nobody belongs: the main shell's latest of a session."""
+        cells = (run for run in reversed(self._all.values()) if run.session is session and run.lane is None)
+        return next((run for run in cells if not run.is_comm), None)
 
     @property
     def active(self) -> list[Run]:

@@ -14,7 +14,7 @@ from typing import Any
 from dh_kernel.errors import ServerStartError, SettingsError
 from dh_kernel.launching import keep_standby
 from dh_kernel.server import standby
-from dh_kernel.settings import VARIABLES, load_settings
+from dh_kernel.settings import VARIABLES, load_settings, withhold
 
 _READY_WITHIN_S = 300.0
 _LOOK_EVERY_S = 0.2
@@ -64,6 +64,7 @@ def start(kernel: str | None) -> State:
     """
     arguments = _arguments_of(kernel) if kernel is not None else []
     settings, problem = load_settings(arguments, os.environ)
+    withhold(settings)
     if problem is not None:
         raise problem
     if settings.endpoint is not None:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from dh_kernel.errors import DhKernelError
 from dh_kernel.launching import launch_options
 from dh_kernel.server import ServerProcess, archives
-from dh_kernel.settings import Settings, load_settings
+from dh_kernel.settings import Settings, load_settings, withhold
 from dh_kernel.trial import run_cell
 
 _WRITTEN_WITHIN_S = 180.0
@@ -86,6 +86,7 @@ class Training:
 def main() -> int:
     """Make the archive for the settings of the command line and the environment."""
     settings, problem = load_settings(sys.argv[1:], os.environ)
+    withhold(settings)
     try:
         if problem is not None:
             raise problem

@@ -26,7 +26,6 @@ _REQUEST: dict[str, Any] = {
     "store_history": False,
     "user_expressions": {},
     "show_tables": True,
-    "rows": 10,
 }
 
 

@@ -20,6 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """A running server can stand in for the vanilla one: quicker for whoever works on the tests."""
     group = parser.getgroup("dh-kernel")
     group.addoption("--dh-server", metavar="HOST:PORT", help="use this Deephaven server instead of starting a vanilla one")
+    group.addoption("--fault-rounds", type=int, metavar="N", help="how often tests/faults does each fault")
+    group.addoption("--fault-seed", type=int, metavar="N", help="what decides their order")
+    group.addoption("--faults", metavar="NAME,…", help="only these")
     group.addoption("--dh-key-file", metavar="FILE", help="the file with its pre-shared key")
 
 

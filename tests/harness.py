@@ -17,7 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -235,6 +235,11 @@ class Kernel:
         reply: dict[str, Any] = self.client.get_control_msg(timeout=TIMEOUT_S)["content"]
         return reply
 
+    def restart(self) -> None:
+        """As the restart button does."""
+        self.manager.restart_kernel(now=False)
+        self.client.wait_for_ready(timeout=TIMEOUT_S)
+
     def interrupt(self) -> None:
         """As the stop button does."""
         self.manager.interrupt_kernel()
@@ -279,8 +284,8 @@ def main():
     from deephaven_server import Server
     from deephaven_server.start_jvm import start_jvm
     options = [f"-Xmx{orders['heap']}", f"-Dauthentication.psk={orders['key']}", "-XX:+IgnoreUnrecognizedVMOptions"]
-    start_jvm(jvm_args=options, java_home=orders["java_home"])
-    server = Server(host="127.0.0.1", port=0)
+    start_jvm(jvm_args=[*options, *orders["options"]], java_home=orders["java_home"])
+    server = Server(host="127.0.0.1", port=orders["port"])
     server.start()
     os.write(orders["fd"], f"{server.port}\\n".encode())
     threading.Event().wait()
@@ -296,6 +301,7 @@ class Vanilla:
     port: int
     key: str = field(repr=False)
     key_file: Path
+    pid: int = 0
 
     @property
     def address(self) -> str:
@@ -304,12 +310,18 @@ class Vanilla:
 
 
 @contextlib.contextmanager
-def vanilla_server(python: str, folder: Path) -> Iterator[Vanilla]:
+def vanilla_server(
+    python: str, folder: Path, options: Sequence[str] = (), *, port: int = 0, key: str | None = None
+) -> Iterator[Vanilla]:
     """Start a server with the interpreter of another environment; it ends with this block, or with this process.
 
     Its stdin is its lifeline: where the tests are killed, it ends by itself.
+
+    Args:
+        options: more for its Java: Deephaven's properties.
+        key: of a server before it at the same port; None: a new one.
     """
-    key = secrets.token_urlsafe(24)
+    key = key or secrets.token_urlsafe(24)
     key_file = write_key(folder / "key", key)
     read_end, write_end = os.pipe()
     with (folder / "server.log").open("wb") as log, os.fdopen(read_end, "rb", buffering=0) as report:
@@ -326,13 +338,14 @@ def vanilla_server(python: str, folder: Path) -> Iterator[Vanilla]:
             os.close(write_end)
             assert process.stdin is not None
             orders = {"key": key, "heap": HEAP, "fd": write_end, "java_home": find_java().home}
+            orders |= {"options": list(options), "port": port}
             process.stdin.write(json.dumps(orders).encode() + b"\n")
             process.stdin.flush()
             readable, _, _ = select.select([report], [], [], 120.0)
             line = report.readline() if readable else b""
             if not line:
                 raise AssertionError(f"{python} started no server:\n{(folder / 'server.log').read_text('utf-8')[-3000:]}")
-            yield Vanilla("127.0.0.1", int(line), key, key_file)
+            yield Vanilla("127.0.0.1", int(line), key, key_file, process.pid)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -139,7 +139,10 @@ def main(kind: str) -> None:
     else:
         from dh_kernel.runtime.ipython_shell import IPythonInterpreter
 
-        interpreter = IPythonInterpreter(namespace, own_files, lambda table: None, _Table)
+        def is_table(value: object) -> bool:
+            return isinstance(value, _Table)
+
+        interpreter = IPythonInterpreter(namespace, own_files, is_table, lambda value, bundle: bundle)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     for line in sys.stdin:

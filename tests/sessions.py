@@ -5,11 +5,8 @@ Neighbours: `tests/server/conftest.py` starts the servers. Nothing here knows Ju
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -85,7 +82,15 @@ class Client:
     """One open session. `hold` keeps events unconsumed, as a kernel does whose front end is slow."""
 
     def __init__(
-        self, endpoint: Endpoint, *, launched: bool = False, linger_s: float = 60.0, tables: dict[str, Any] | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        launched: bool = False,
+        linger_s: float = 60.0,
+        tables: dict[str, Any] | None = None,
+        detached_s: float = 0.0,
+        name: str = "",
+        take_over: str | None = None,
     ) -> None:
         self.shows_live = True
         """Whether updates of live outputs are acknowledged, as the kernel does once it has published them."""
@@ -97,9 +102,8 @@ class Client:
         self._numbers = itertools.count(1)
         self._held: list[int] | None = None
         self._made: Session | None = None
-        self.session = Session.open(
-            endpoint, SessionOptions(launched, linger_s, tables=tables or {}), self._on_event, self._on_lost, self._on_made
-        )
+        options = SessionOptions(launched, linger_s, tables=tables or {}, detached_s=detached_s, name=name)
+        self.session = Session.open(endpoint, options, self._on_event, self._on_lost, self._on_made, take_over=take_over)
         self.wait(lambda: self.session.info is not None, "the runtime's first word")
 
     def _on_made(self, session: Session) -> None:
@@ -157,8 +161,7 @@ class Client:
     def send(self, code: str, **options: Any) -> Run:
         """Send a cell and return at once."""
         number = next(self._numbers)
-        with self._news:
-            run = self._runs.setdefault(f"c{number}", Run(f"c{number}"))
+        run = self.run_of(f"c{id(self)}-{number}")
         message: dict[str, Any] = {
             "cell": run.id,
             "code": code,
@@ -168,13 +171,12 @@ class Client:
             "user_expressions": {},
             "allow_stdin": False,
             "show_tables": True,
-            "rows": 10,
         }
         self.session.send("execute", **{**message, **options})
         return run
 
     def run_of(self, cell: str) -> Run:
-        """What arrives under an identifier of one's own."""
+        """What arrives under an identifier of one's own, or for a cell that another client has sent."""
         with self._news:
             return self._runs.setdefault(cell, Run(cell))
 
@@ -254,61 +256,6 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
         time.sleep(0.02)
-
-
-class Proxy:
-    """A TCP relay on loopback whose connections can be cut, and whose target can be changed, as networks do."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.target = (endpoint.host, endpoint.port)
-        self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = Endpoint("127.0.0.1", self._listener.getsockname()[1], endpoint.auth_type, endpoint.auth_token)
-        threading.Thread(target=self._accept, name="test-proxy", daemon=True).start()
-
-    def cut(self) -> int:
-        """Break all connections at once, with a reset; returns how many there were."""
-        with self._lock:
-            cut, self._sockets = self._sockets, []
-        for end in cut:
-            with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                end.shutdown(socket.SHUT_RDWR)
-        return len(cut) // 2
-
-    def close(self) -> None:
-        """Take no more connections, and cut those that there are."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                server = socket.create_connection(self.target)
-            except OSError:
-                client.close()
-                continue
-            with self._lock:
-                self._sockets += [client, server]
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=_relay, args=(source, sink), name="test-proxy-relay", daemon=True).start()
-
-
-def _relay(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-    for end in (sink, source):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-        end.close()
 
 
 class Console:

@@ -21,6 +21,7 @@ from traitlets import CUnicode, Type
 
 from dh_kernel import __version__
 from dh_kernel.install import DEFAULT_NAME
+from dh_kernel.settings import as_arguments
 
 from .command import Order, complain, order_of
 from .kernels import ExistingKernel, Folder, Kernel, OwnSpecs
@@ -63,8 +64,7 @@ class BatchApp(RunApp):
             kernel_spec_manager=OwnSpecs(parent=self),
             connection_file=str(folder.path / "kernel.json"),
         )
-        environ = dict(order.environ)
-        return Kernel(manager, folder, environ, self.kernel_timeout)
+        return Kernel(manager, folder, order.environ, as_arguments(order.settings), self.kernel_timeout)
 
     def _client_of_existing(self) -> AsyncKernelClient:
         client = AsyncKernelClient(parent=self, connection_file=self.connection_file)

@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dh_kernel.attach_options import as_options, attach_settings, closest_option
+from dh_kernel.credentials import Unread
 from dh_kernel.errors import SettingsError
-from dh_kernel.settings import VARIABLES
+from dh_kernel.settings import as_arguments, load_settings
 
 from . import parameters
 from .options import THEN, UsageError, make_parser
@@ -43,11 +45,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Order:
-    """All that a command line says. Seconds are None where there is no limit."""
+    """All that a command line says. Seconds are None where there is no limit.
+
+    `settings` are the kernel's, for its command line, so that they go before a kernelspec's and before variables.
+    """
 
     items: tuple[Item, ...]
     parameters: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, list[str]] = field(default_factory=dict)
     jupyter: tuple[str, ...] = ()
     existing: str | None = None
     form: str = "text"  # "json", "json-lines"
@@ -66,7 +72,9 @@ class Order:
     @property
     def attached(self) -> bool:
         """Whether the server is somebody else's."""
-        return bool({**os.environ, **self.environ}.get(VARIABLES["server"]) or self.existing)
+        environ = {**os.environ, **self.environ}
+        settings, _ = load_settings(as_arguments(self.settings), environ, secrets=Unread())
+        return settings.endpoint is not None or bool(self.existing)
 
 
 def order_of(argv: Sequence[str], prog: str, *, serves: bool = False) -> Order:
@@ -130,11 +138,11 @@ def _split(argv: Sequence[str], valued: set[str], plain: set[str]) -> tuple[list
         elif name in plain:
             ours.append(word)
         else:
-            jupyters += _jupyters(word, words)
+            jupyters += _jupyters(word, words, valued | plain)
     return ours, [], jupyters
 
 
-def _jupyters(word: str, left: list[str]) -> list[str]:
+def _jupyters(word: str, left: list[str], known: set[str]) -> list[str]:
     """An option of Jupyter's run app, with its value, which is taken from the words that are left."""
     if _TRAIT.fullmatch(word):
         return [word]
@@ -149,7 +157,8 @@ def _jupyters(word: str, left: list[str]) -> list[str]:
         return [word, left.pop(0)]
     if (word.startswith("--") and name in flags) or word in ("-y", "--help-all"):
         return [word]
-    raise UsageError(f"there is no option {word.partition('=')[0]}; see --help")
+    close = closest_option(f"--{name}", known)
+    raise UsageError(f"there is no option {word.partition('=')[0]}{f', but {close}' if close else ''}; see --help")
 
 
 def _has_code(words: list[str]) -> bool:
@@ -224,11 +233,11 @@ def _order(given: argparse.Namespace, items: tuple[Item, ...], jupyter: tuple[st
     for file in given.parameters_file:
         values.update(parameters.from_file(file))
     values.update(parameters.parsed(text) for text in given.parameter)
-    environ = _environ(given, serves)
     order = Order(
         items,
         values,
-        environ,
+        _environ(given),
+        _settings(given, serves),
         jupyter,
         given.existing,
         given.form,
@@ -249,18 +258,28 @@ def _order(given: argparse.Namespace, items: tuple[Item, ...], jupyter: tuple[st
 
 
 def _check(order: Order, given: argparse.Namespace) -> None:
+    if "server" not in order.settings and not order.attached and _OF_ATTACHED & order.settings.keys():
+        raise UsageError("--auth-type, --auth-token-file, --tls and the like go with --host")
     if order.attached and (order.items[0].arguments[1:] or any(item.arguments[1:] for item in order.items)):
         raise UsageError("sys.argv belongs to the server's process, which others use too. Use -p name=value")
-    launched_only = [
-        name
-        for name in ("python", "deephaven_version", "heap", "jvm_args", "java_home")
-        if getattr(given, name, None) is not None
-    ]
+    names = ("python", "deephaven_version", "deephaven_packages", "heap", "jvm_args", "java_home")
+    launched_only = [name for name in names if getattr(given, name, None) is not None]
     if order.attached and (launched_only or given.env):
         option = "--" + launched_only[0].replace("_", "-") if launched_only else "--env"
         raise UsageError(f"{option} is for a server that is launched, and this one runs already")
-    if order.existing and given.host:
+    wrong = _wrong(order)
+    if wrong:
+        raise UsageError(wrong)
+    if order.existing and "server" in order.settings:
         raise UsageError("--existing names a kernel, and --host a server: only one of them")
+
+
+def _wrong(order: Order) -> str:
+    """What is wrong with the options for the kernel. Told before it starts: they would be on its command line."""
+    environ = {**os.environ, **order.environ}
+    _, error = load_settings(as_arguments(order.settings), environ, secrets=Unread())
+    lines = [line for line in str(error or "").splitlines() if line.startswith("--KernelSettings.")]
+    return as_options(" ".join(lines)).rstrip(".")
 
 
 def _output(given: argparse.Namespace, items: tuple[Item, ...]) -> str | None:
@@ -278,42 +297,51 @@ def _output(given: argparse.Namespace, items: tuple[Item, ...]) -> str | None:
     return os.path.abspath(str(given.output))
 
 
-def _environ(given: argparse.Namespace, serves: bool) -> dict[str, str]:
-    """The variables of the kernel process."""
+_OF_ATTACHED = {
+    "auth_type",
+    "key_file",
+    "tls",
+    "tls_ca_cert",
+    "tls_client_cert",
+    "tls_client_key",
+    "headers",
+    "channel_options",
+}
+
+
+def _environ(given: argparse.Namespace) -> dict[str, str]:
+    """More variables of the kernel process."""
     environ: dict[str, str] = {}
     for item in given.env:
         name, equals, value = item.partition("=")
         if not (name and equals):
             raise UsageError("--env wants NAME=VALUE")
         environ[name] = value
-    settings = {
-        "server": None if given.host is None else f"{given.host}:{given.port}",
-        "auth_type": given.auth_type,
-        "key_file": given.auth_token_file,
+    return environ
+
+
+def _settings(given: argparse.Namespace, serves: bool) -> dict[str, list[str]]:
+    """The kernel's settings."""
+    settings = attach_settings(given)
+    if serves and (settings or given.existing is not None):
+        raise UsageError("serve launches its server: --host, its like and --existing are for run")
+    if not serves and given.port is not None and given.host is None:
+        raise UsageError("--port goes with --host")
+    values = {
         "python": given.python,
         "java_home": given.java_home,
         "heap": given.heap,
         "jvm_args": given.jvm_args,
-        "rows": given.rows,
         "deephaven_version": given.deephaven_version,
         "deephaven_packages": given.deephaven_packages,
+        "rows": given.rows,
+        "port": given.port if serves else None,
+        "private_names": "0" if given.shared_names else "1",
+        "detached_time_s": "0",  # who would pick it up?
+        "show_tables": "0" if given.no_show_tables else None,
         "timings": "1" if given.timings else None,
     }
-    if serves:
-        if given.host is not None or given.existing is not None:
-            raise UsageError("serve launches its server: --host and --existing are for run")
-        settings["port"] = given.port
-    elif given.port is not None and given.host is None:
-        raise UsageError("--port goes with --host")
-    environ.update({VARIABLES[name]: str(value) for name, value in settings.items() if value is not None})
-    if given.host is None and (given.auth_type or given.auth_token_file):
-        raise UsageError("--auth-type and --auth-token-file go with --host")
-    if given.host is not None and given.port is None:
-        environ[VARIABLES["server"]] = f"{given.host}:10000"
-    environ[VARIABLES["private_names"]] = "0" if given.shared_names else "1"
-    if given.no_show_tables:
-        environ[VARIABLES["show_tables"]] = "0"
-    return environ
+    return {**settings, **{name: [str(value)] for name, value in values.items() if value is not None}}
 
 
 def complain(prog: str, error: UsageError) -> int:

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import base64
 import contextlib
 import getpass
+import os
+import select
 import sys
 import threading
 from collections.abc import Callable
@@ -88,7 +91,7 @@ class Conversation:
         }
         wishes: dict[str, Any] = {"quiet": True, "exact": True, "window": WINDOW_BYTES}
         if program is not None:
-            wishes["program"] = program
+            wishes |= {"program": program, "stdin": True}
         return await self._ask("execute_request", content, {"dh_kernel": wishes}, heard=not silent)
 
     async def value(self, expression: str) -> Any:
@@ -169,8 +172,11 @@ class Conversation:
             return
         content = message["content"]
 
+        number = int((content.get("dh_kernel") or {}).get("bytes", 0))
+
         def read() -> None:
-            self._call(self._answer, _line(content["prompt"], bool(content["password"])))
+            text = _piece(number) if number else _line(content["prompt"], bool(content["password"]))
+            self._call(self._answer, text)
 
         self._writer.put(self._report.reads_answers_on, b"" if content["password"] else content["prompt"].encode())
         self._writer.after(lambda: threading.Thread(target=read, name="dh-run-stdin", daemon=True).start())
@@ -184,10 +190,30 @@ def _line(prompt: str, password: bool) -> str:
     try:
         if password and sys.stdin.isatty():
             return getpass.getpass(prompt)
-        line = sys.stdin.readline()
-    except (OSError, ValueError, EOFError):
+        line = sys.stdin.buffer.readline().decode("utf-8", "replace")
+    except (OSError, ValueError, EOFError, AttributeError):  # closed, or none
         return END_OF_FILE
     return line.rstrip("\n") if line else END_OF_FILE
+
+
+def _piece(most: int) -> str:
+    """What there is of the standard input, in base64."""
+    data = b""
+    try:
+        buffer: Any = sys.stdin.buffer
+        while len(data) < most and (not data or _has_more(buffer)):
+            more = buffer.read1(most - len(data))
+            if not more:
+                break
+            data += more
+    except (OSError, ValueError, AttributeError):  # closed, or none
+        pass
+    return base64.b64encode(data).decode("ascii") if data else END_OF_FILE
+
+
+def _has_more(buffer: Any) -> bool:
+    """Whether a read would not wait. Windows cannot tell of a pipe; there each piece is what one read gives."""
+    return os.name == "posix" and bool(select.select([buffer], [], [], 0)[0])
 
 
 def tell(report: Report, message: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +80,16 @@ class Kernel:
     Args:
         manager: an asynchronous kernel manager, not started.
         environ: added to this process's environment.
+        arguments: more words for the kernel's command line: its settings.
     """
 
     owned = True
 
-    def __init__(self, manager: Any, folder: Folder, environ: Mapping[str, str], ready_timeout_s: float) -> None:
+    def __init__(
+        self, manager: Any, folder: Folder, environ: Mapping[str, str], arguments: Sequence[str], ready_timeout_s: float
+    ) -> None:
         self._manager, self._folder, self._ready_timeout_s = manager, folder, ready_timeout_s
+        self._arguments = list(arguments)
         self._environ = {**os.environ, "IPYTHONDIR": str(folder.path / "ipython"), **environ}
         self._log = folder.path / "kernel.log"
         self._clients: list[Any] = []
@@ -101,7 +105,12 @@ class Kernel:
         with self._log.open("wb") as log:
             try:
                 await self._manager.start_kernel(
-                    env=self._environ, cwd=os.getcwd(), stdin=None, stdout=log.fileno(), stderr=log.fileno()
+                    extra_arguments=self._arguments,
+                    env=self._environ,
+                    cwd=os.getcwd(),
+                    stdin=None,
+                    stdout=log.fileno(),
+                    stderr=log.fileno(),
                 )
             except (NoSuchKernel, OSError) as error:
                 raise RuntimeError(str(error)) from error

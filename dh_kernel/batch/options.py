@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from dh_kernel.settings import KEY_VARIABLE
+from dh_kernel.attach_options import add_attach_options
 
 from .outcome import EXIT_CODES
 
@@ -61,12 +61,11 @@ def make_parser(prog: str, serves: bool) -> tuple[argparse.ArgumentParser, set[s
     )
     what.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable for this run's server")
     where = parser.add_argument_group("where", "Without these, on a fresh server that ends with the run.")
-    where.add_argument("--host", help="attach to the server on this host; the run's names are its own there")
-    port = "the port to serve on (default: any free one)" if serves else "its port (default: 10000)"
-    where.add_argument("--port", type=int, help=port)
+    if serves:
+        add_attach_options(where, "the port to serve on (default: any free one)")
+    else:
+        add_attach_options(where)
     where.add_argument("--shared-names", action="store_true", help="attached: use the server's global variables")
-    where.add_argument("--auth-type", metavar="TYPE", help="psk, anonymous, basic, or the class name of a handler")
-    where.add_argument("--auth-token-file", metavar="FILE", help=f"holds its key; or set {KEY_VARIABLE}")
     where.add_argument("--python", metavar="PROGRAM", help="Python of the launched server")
     where.add_argument("--deephaven-version", metavar="VERSION", help="launch this version, installed once in a cache: 41.11")
     where.add_argument("--deephaven-packages", metavar="PACKAGES", help="what else is installed there, as one word for pip")

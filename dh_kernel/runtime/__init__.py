@@ -24,9 +24,10 @@ def open_session(session_id: str, namespace: dict[str, Any], options: dict[str, 
 
     Args:
         namespace: the globals in which cells run, unless the options ask for private ones.
-        options: those of `dh_kernel.session.SessionOptions`, as JSON data.
+        options: those of `dh_kernel.session.SessionOptions`, as JSON data. `take_over`: the session must be there.
     Raises:
         EngineError: the server lacks something; the text is for the user.
+        LookupError: there is no such session to take over.
     """
     from .engine import Engine, ensure_channel_type
     from .session import RuntimeSession
@@ -34,16 +35,23 @@ def open_session(session_id: str, namespace: dict[str, Any], options: dict[str, 
     with _lock:
         _offer_public_module()
         session = _sessions.get(session_id)
+        if session is None and options.get("take_over"):
+            raise LookupError(f"no session {session_id}")
         if session is None:
             engine = Engine()
             ensure_channel_type()
             if options.get("private"):
                 namespace = {"__name__": "__main__", "__doc__": None, "__builtins__": builtins}
             own_files = (f"<{__name__}>", __file__.rpartition("__init__")[0], "<dh_kernel")
-            session = RuntimeSession(session_id, namespace, engine, own_files, options)
+            session = RuntimeSession(session_id, namespace, engine, own_files, options, left_behind_sessions)
             session.on_close(lambda: _sessions.pop(session_id, None) and None)
             _sessions[session_id] = session
     return session.channel
+
+
+def left_behind_sessions() -> list[dict[str, Any]]:
+    """The sessions that nobody is connected to and that have something to tell: `events.DetachedSession` as JSON data."""
+    return [each.description for each in list(_sessions.values()) if each.is_left_behind]
 
 
 def _offer_public_module() -> None:

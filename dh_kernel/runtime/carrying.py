@@ -22,6 +22,7 @@ _AS_THEY_ARE = frozenset(
     | {f"java.time.{name}" for name in ("Instant", "LocalDate", "LocalTime", "LocalDateTime", "Duration")}
     | {"java.math.BigInteger"}  # not BigDecimal: Flight strips its trailing zeros (42.7)
 )
+_ONLY_AS_TEXT = frozenset({"java.math.BigDecimal", "java.time.ZonedDateTime", "java.time.Period"})  # also inside arrays
 
 
 class Carrier:
@@ -48,7 +49,7 @@ class Carrier:
         columns, lengths, taken = [], [], set(names)
         for index, (name, definition) in enumerate(zip(names, definitions, strict=True)):
             kind = definition.getDataType()
-            made, measured = self._functions_of(str(kind.getName()), kind)
+            made, measured = self._functions_of(str(kind.getName()), kind, definition.getComponentType())
             if made is not None:
                 columns.append(self._column(name, kind, name, made, definition))
             if measured is not None:
@@ -71,17 +72,28 @@ class Carrier:
         if function[1] is None:  # of the source's own type
             assert definition is not None
             return column(source, kind, name, kind, definition.getComponentType(), function[0])
+        if function[1].isArray():
+            return column(source, kind, name, function[1], function[1].getComponentType(), function[0])
         return column(source, kind, name, function[1], function[0])
 
-    def _functions_of(self, name: str, kind: Any) -> tuple[Any, Any]:
+    def _functions_of(self, name: str, kind: Any, component: Any = None) -> tuple[Any, Any]:
         """What a type's values go through, and what tells their length; each (function, class of what it makes) or None."""
         if name in _AS_THEY_ARE:
             return None, None
+        element = component if component is not None and _innermost(component) in _ONLY_AS_TEXT else None
+        key = name if element is None else f"{name} of {element.getName()}"
         with self._lock:
-            if name not in self._functions:
+            if key not in self._functions:
                 self._handles = self._handles or _Handles(self._jpy)
-                self._functions[name] = self._handles.functions(name, kind)
-            return self._functions[name]  # type: ignore[no-any-return]
+                self._functions[key] = self._handles.functions(name, kind, element)
+            return self._functions[key]  # type: ignore[no-any-return]
+
+
+def _innermost(component: Any) -> str:
+    """The name of the class of what arrays of arrays hold."""
+    while component.isArray():
+        component = component.getComponentType()
+    return str(component.getName())
 
 
 class _Handles:
@@ -102,14 +114,14 @@ class _Handles:
         self._string, self._object = self._class("java.lang.String"), self._class("java.lang.Object")
         self._function = self._class("java.util.function.Function")
 
-    def functions(self, name: str, kind: Any) -> tuple[Any, Any]:
-        """As `Carrier._functions_of`."""
+    def functions(self, name: str, kind: Any, element: Any = None) -> tuple[Any, Any]:
+        """As `Carrier._functions_of`. `element`: the class of an array's elements, if they are to be texts."""
         if name == "java.lang.String":
             return (self._proxy(self._unless_null(self._cut_text(), self._string)), self._string), None
         if kind.isArray():
-            return self._array(kind)
+            return self._array(kind, element)
         if name.startswith(_VECTORS):
-            return self._vector(kind)
+            return self._vector(kind, element)
         return (self._proxy(self._unless_null(self._as_text(kind), kind)), self._string), None
 
     def _class(self, name: str) -> Any:
@@ -169,26 +181,53 @@ class _Handles:
             self._type(self._string, kind)
         )
 
-    def _array(self, kind: Any) -> tuple[Any, Any]:
-        component = kind.getComponentType()
-        general = kind if component.isPrimitive() else self._class("[Ljava.lang.Object;")
+    def _array(self, kind: Any, element: Any) -> tuple[Any, Any]:
+        length = self._all.arrayLength(kind)
+        text = self._all.filterReturnValue(length, self._static("java.lang.String", "valueOf", self._string, self._int))
+        return self._cut_and_length(self._start_of_array(kind), text, kind, element)
+
+    def _start_of_array(self, kind: Any) -> Any:
+        general = kind if kind.getComponentType().isPrimitive() else self._class("[Ljava.lang.Object;")
         copy = self._static("java.util.Arrays", "copyOf", general, general, self._int).asType(
             self._type(kind, kind, self._int)
         )
-        length = self._all.arrayLength(kind)
         most = self._with(self._static("java.lang.Math", "min", self._int, self._int, self._int), 1, MOST_ELEMENTS)
-        shown = self._all.filterReturnValue(length, most)
-        text = self._all.filterReturnValue(length, self._static("java.lang.String", "valueOf", self._string, self._int))
-        return self._cut_and_length(self._after(copy, self._all.identity(kind), shown), text, kind)
+        return self._after(copy, self._all.identity(kind), self._all.filterReturnValue(self._all.arrayLength(kind), most))
 
-    def _vector(self, kind: Any) -> tuple[Any, Any]:
+    def _vector(self, kind: Any, element: Any) -> tuple[Any, Any]:
         part = self._virtual(kind, "subVector", kind, self._long, self._long)
         part = self._all.insertArguments(part, 1, self._jpy.array("java.lang.Object", [self._long_class.valueOf(0)]))
         size = self._virtual(kind, "size", self._long)
         most = self._static("java.lang.Math", "min", self._long, self._long, self._long)
         shown = self._all.filterReturnValue(size, self._with(most, 1, self._long_class.valueOf(MOST_ELEMENTS)))
         text = self._all.filterReturnValue(size, self._static("java.lang.String", "valueOf", self._string, self._long))
-        return self._cut_and_length(self._after(part, self._all.identity(kind), shown), text, kind)
+        return self._cut_and_length(self._after(part, self._all.identity(kind), shown), text, kind, element)
 
-    def _cut_and_length(self, cut: Any, length: Any, kind: Any) -> tuple[Any, Any]:
-        return (self._proxy(self._unless_null(cut, kind)), None), (self._proxy(self._unless_null(length, kind)), self._string)
+    def _cut_and_length(self, cut: Any, length: Any, kind: Any, element: Any) -> tuple[Any, Any]:
+        made = cut if element is None else self._texts(cut, kind, element)
+        of_its_type = self._proxy(self._unless_null(made, kind)), None if element is None else made.type().returnType()
+        return of_its_type, (self._proxy(self._unless_null(length, kind)), self._string)
+
+    def _texts(self, cut: Any, kind: Any, element: Any) -> Any:
+        """The elements' texts as an array, null for null: `asList(…).stream().map(text).toArray(String[]::new)`."""
+        array, stream = self._class("[Ljava.lang.Object;"), self._class("java.util.stream.Stream")
+        a_list, collection = self._class("java.util.List"), self._class("java.util.Collection")
+        if kind.isArray():
+            made = cut.asType(self._type(array, kind))
+        else:
+            made = self._all.filterReturnValue(cut, self._virtual(kind, "toArray", array))
+        if element.isArray():
+            text = self._texts(self._start_of_array(element), element, element.getComponentType())
+        else:
+            text = self._as_text(element)
+        text_of = self._proxy(self._unless_null(text, element))
+        texts, maker = text.type().returnType().arrayType(), self._class("java.util.function.IntFunction")
+        new_array = self._proxies.asInterfaceInstance(maker, self._all.arrayConstructor(texts))
+        for step in (
+            self._static("java.util.Arrays", "asList", a_list, array).asFixedArity(),
+            self._virtual(collection, "stream", stream).asType(self._type(stream, a_list)),
+            self._with(self._virtual(stream, "map", stream, self._function), 1, text_of),
+            self._with(self._virtual(stream, "toArray", array, maker), 1, new_array),
+        ):
+            made = self._all.filterReturnValue(made, step)
+        return made.asType(self._type(texts, kind))

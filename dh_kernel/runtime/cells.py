@@ -46,6 +46,9 @@ class Cell:
         self.parent: dict[str, Any] = message.get("parent", {})
         self.allow_stdin: bool = message.get("allow_stdin", False)
         self.exact = bool((self.cell_meta.get("dh_kernel") or {}).get("exact"))
+        self.reads_stdin = bool((self.cell_meta.get("dh_kernel") or {}).get("stdin"))
+        """Whether the front end hands out its standard input in pieces."""
+        self.stdin: Any = None
         self.asking = threading.Lock()
         self.front: Any = None
         self.abandoned = self.over = False

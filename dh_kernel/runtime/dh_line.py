@@ -19,17 +19,20 @@ HELP = """\
 %dh grid TABLE            the server's own grid, or its view of another object, in the output. Option: --height PIXELS
 %dh live                  the outputs that follow their tables; `%dh live stop`, `%dh live stop NAME` ends that
 %dh set                   how tables are shown; `%dh set NAME VALUE` changes it until the kernel ends
-%dh restart               a fresh server; where the kernel is attached to one, a fresh session on it
-%dh attach HOST:PORT      run the cells on another server. Options: --key-file FILE or --key-env VARIABLE, where the key is;
-                          --auth psk|basic|anonymous|CLASS; --anonymous
+%dh restart               a fresh server; where the kernel is attached to one, a fresh session on it without its variables
+%dh attach HOST:PORT      run the cells on another server; also dh+tls://HOST:PORT. Options: --key-file FILE or --key-env
+                          VARIABLE, where the key is; --auth psk|basic|anonymous|CLASS; --anonymous; --tls; --tls-ca-cert,
+                          --tls-client-cert, --tls-client-key FILE; --header NAME=file:FILE; --channel-option NAME=VALUE
 %dh detach                back to a server of the kernel's own
+%dh reattach              pick up a cell that an attached server goes on with since the connection, or the kernel, was lost;
+                          `%dh reattach NAME` where there are several sessions
 %dh help                  this
 %%dh_console              run the cell as the console does: under the exclusive lock, so that no table ticks meanwhile
 """
-WORDS = ("attach", "detach", "grid", "help", "live", "restart", "set", "show", "tables")
-OF_KERNEL = ("attach", "detach", "restart")
+WORDS = ("attach", "detach", "grid", "help", "live", "reattach", "restart", "set", "show", "tables")
+OF_KERNEL = ("attach", "detach", "reattach", "restart")
 _WITH_EXPRESSION = ("grid", "show")
-_WITH_ARGUMENTS = ("attach", "live", "set")
+_WITH_ARGUMENTS = ("attach", "live", "reattach", "set")
 _FIRST_OPTION = re.compile(r"(?:^|\s)--(?=[a-z])")
 
 

@@ -37,8 +37,8 @@ def _show(words: list[str]) -> None:
     outputs, _ = _outputs()
     wanted = expression_of("show", words[0] if words else "")
     value = outputs.evaluate(wanted.code)
-    only_rows = not wanted.columns and wanted.live is None and outputs.tables.as_shown(value) is not None
-    if outputs.tables.as_table(value) is None and (wanted.rows or wanted.columns or wanted.live is not None) and not only_rows:
+    table, shown = outputs.tables.as_table(value), outputs.tables.as_shown(value)
+    if (wanted.columns and table is None) or (shown is None and (wanted.rows or wanted.live is not None)):
         raise DhUsageError(
             f"%dh show: {wanted.code} is no table, but {type(value).__name__}: the options mean nothing for it."
         )

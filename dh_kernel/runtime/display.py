@@ -23,7 +23,7 @@ _METHODS = (
     ("application/json", "_repr_json_"),
     ("application/javascript", "_repr_javascript_"),
 )
-_PLOTLY = "application/vnd.plotly.v1+json"
+PLOTLY = "application/vnd.plotly.v1+json"
 _PRETTY_TYPES = (dict, list, tuple, set, frozenset)
 _TEXT_WIDTH = 79
 
@@ -118,11 +118,11 @@ def _figure(value: object, data: dict[str, Any]) -> None:
 def _plotly(value: object, data: dict[str, Any]) -> None:
     """A plotly figure as JSON, which front ends draw; its own method says nothing where no front end is known to it."""
     module = sys.modules.get("plotly.basedatatypes")
-    if module is None or _PLOTLY in data or not isinstance(value, module.BaseFigure):
+    if module is None or PLOTLY in data or not isinstance(value, module.BaseFigure):
         return
     import json
 
-    data[_PLOTLY] = json.loads(value.to_json())
+    data[PLOTLY] = json.loads(value.to_json())
     data.setdefault("text/plain", f"{type(value).__name__} with {len(value.data)} traces")
 
 

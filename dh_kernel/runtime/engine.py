@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 CHANNEL_TYPE = "dh_kernel.Channel"
@@ -115,9 +114,22 @@ class Engine:
         finally:
             opened.close()
 
-    def leave_to_console(self, scope: Any) -> None:
-        """Let the script session hold what a scope holds, for as long as the server runs: a kernel's variables outlive it."""
-        scope.transferTo(self._script_session.getQueryScope())
+    def leave_to_console(self, scope: Any, *, only: Sequence[Any] | None = None) -> None:
+        """Let the script session hold what a scope holds, for as long as the server runs: a kernel's variables outlive it.
+
+        Args:
+            only: of these objects alone; the rest is let go of.
+        """
+        console = self._script_session.getQueryScope()
+        if only is None:
+            scope.transferTo(console)
+            return
+        for j_table in filter(None, (getattr(value, "j_table", None) for value in only)):
+            if j_table.isRefreshing():
+                console.manage(j_table)
+                if not scope.tryUnmanage(j_table):  # it was not held here
+                    console.tryUnmanage(j_table)
+        scope.release()
 
     @staticmethod
     def release(scope: Any) -> None:
@@ -132,29 +144,6 @@ class Engine:
         with self._executing():
             self._script_session.observeScopeChanges()
 
-    def listen(self, j_table: Any, on_change: Callable[[], None], on_failure: Callable[[str], None]) -> Listening:
-        """Call `on_change` in each cycle of the update graph in which a table changes; on the engine's threads.
-
-        The table is held until `forget_listener`. `on_failure` gets what is telling of Java's stack trace.
-        """
-        listeners = self.jpy.get_type("io.deephaven.integrations.python.PythonReplayListenerAdapter")
-        scope = self.new_scope()
-        try:
-            with self.cell_context(scope):
-                listener = listeners.create(
-                    "dh-kernel live output",
-                    j_table,
-                    False,
-                    lambda update, replay: on_change(),
-                    lambda trace: on_failure(_in_short(str(trace))),
-                    [],
-                )
-                j_table.addUpdateListener(listener)
-        except BaseException:
-            scope.release()
-            raise
-        return Listening(j_table, listener, scope)
-
     def cycle_s(self) -> float:
         """The least time between two cycles of the update graph; 0 where it is of a kind that does not tell."""
         try:
@@ -163,22 +152,6 @@ class Engine:
             return float(graph.getTargetCycleDurationMillis()) / 1000.0
         except Exception:
             return 0.0
-
-    @staticmethod
-    def stop_listening(listening: Listening) -> None:
-        """Take a listener off its table for a while."""
-        listening.j_table.removeUpdateListener(listening.listener)
-
-    @staticmethod
-    def listen_again(listening: Listening) -> None:
-        """Put it back. What has changed meanwhile is not told."""
-        listening.j_table.addUpdateListener(listening.listener)
-
-    @staticmethod
-    def forget_listener(listening: Listening) -> None:
-        """Take a listener off its table for good, and let go of the table."""
-        listening.j_table.removeUpdateListener(listening.listener)
-        listening.scope.release()
 
     def wait_for_cycle(self, timeout_s: float) -> None:
         """Wait until the update graph's running cycle, if there is one, has told all listeners; no longer than the timeout."""
@@ -238,10 +211,17 @@ class Engine:
 
         Asks the plugins.
         """
+        from deephaven._wrapper import javaify  # what makes an object of Python's one that Java's registry takes
+
         if self._object_types is None:
             return None
-        found = self._object_types.findObjectType(getattr(value, "j_object", None) or value)
-        return str(found.get().name()) if found.isPresent() else None
+        scope = self.new_scope()
+        try:
+            with self.inside(scope):
+                found = self._object_types.findObjectType(javaify(value))
+                return str(found.get().name()) if found.isPresent() else None
+        finally:
+            scope.release()
 
     def heap_bytes(self) -> int:
         """The server's maximum heap."""
@@ -250,22 +230,6 @@ class Engine:
     def collect_garbage(self) -> None:
         """Ask Java for a collection; in a launched server it is a concurrent one."""
         self.jpy.get_type("java.lang.System").gc()
-
-
-@dataclass(frozen=True)
-class Listening:
-    """A listener of a table, and the scope that holds both."""
-
-    j_table: Any
-    listener: Any
-    scope: Any
-
-
-def _in_short(trace: str) -> str:
-    """The first line of Java's stack trace, and the last cause."""
-    lines = [line.strip() for line in trace.splitlines() if line.strip() and not line.lstrip().startswith(("at ", "..."))]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return "\n".join([*lines[:1], *causes[-1:]])[:2000]
 
 
 def _version() -> str:

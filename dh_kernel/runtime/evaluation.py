@@ -16,6 +16,7 @@ from .display import forget_figure, open_figures
 from .engine import Engine
 from .interpreter import Evaluation, Interpreter, ends_quietly
 from .outputs import Outputs, Shown
+from .ownership import Ownership
 from .scope import ScopeObserver, worth_telling
 from .tracebacks import format_error, safe_text
 
@@ -36,6 +37,7 @@ class Evaluator:
     ) -> None:
         self.interpreter = interpreter
         self._namespace, self._outputs, self._tables = namespace, outputs, outputs.tables
+        self.ownership = Ownership(namespace)
         self._scope_observer, self._engine, self._own_files = scope_observer, engine, own_files
 
     async def run(self, cell: Cell, message: dict[str, Any]) -> Outcome:
@@ -76,6 +78,7 @@ class Evaluator:
                 evaluation.error, evaluation.exception = self.interpreter.describe(error), error
         self._outputs.drain()
         self._note_changes(before)
+        self.ownership.note(message["code"], before)
         if cell.headless and not cell.silent and self._outputs.live is not None:
             self._outputs.live.flush(cell)  # the program may end the kernel next, and looks at nothing behind a cell's reply
         if evaluation.error is not None:
@@ -85,7 +88,7 @@ class Evaluator:
     def _to_show(self, cell: Cell, message: dict[str, Any], before: dict[str, Any]) -> _Shown:
         """What the cell is to show of its tables. A `;` at its end hushes them, as it hushes a result."""
         wanted = message["show_tables"] and not cell.silent and not ends_quietly(message["code"])
-        return _Shown(before, wanted, message.get("rows") or 0)
+        return _Shown(before, wanted)
 
     def _note_changes(self, before: dict[str, Any]) -> None:
         """Let other clients see the tables and other objects that the cell bound or replaced."""
@@ -108,7 +111,7 @@ class Evaluator:
                 continue
             if shown.count < preferences.max_tables:
                 shown.count += 1
-                self._outputs.table(cell, table, name, Shown(assigned=True, rows=shown.rows))
+                self._outputs.table(cell, table, name, Shown(assigned=True))
             else:
                 shown.left_out.append(name)
 
@@ -130,9 +133,9 @@ class Evaluator:
         self._show_assigned(cell, shown, value)
         if self._tables.as_shown(value) is not None:
             shown.first_time(value)
-            self._outputs.table(cell, value, self._outputs.name_of(value), Shown(result=True, rows=shown.rows))
+            self._outputs.table(cell, value, self._outputs.name_of(value), Shown(result=True))
             return
-        bundle = self._outputs.bundle_of(value)
+        bundle = self._outputs.bundle(value)
         forget_figure(value)
         self._outputs.result(cell, bundle)
 
@@ -156,8 +159,8 @@ class Evaluator:
 class _Shown:
     """What a cell has shown of its tables so far."""
 
-    def __init__(self, before: dict[str, Any], tables: bool, rows: int) -> None:
-        self.before, self.tables, self.rows = before, tables, rows
+    def __init__(self, before: dict[str, Any], tables: bool) -> None:
+        self.before, self.tables = before, tables
         self._seen: set[int] = set()
         self.count = 0
         self.left_out: list[str] = []

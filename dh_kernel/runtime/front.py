@@ -44,6 +44,12 @@ def install() -> None:
         if front is None:
             return original_input(prompt)
         outputs, cell = front
+        if cell.stdin is not None and cell.stdin.is_begun:  # a script's: what comes next may be here already
+            print(prompt, end="", flush=True)
+            line = cell.stdin.readline()
+            if not line:
+                raise EOFError
+            return str(line.removesuffix("\n"))
         return str(outputs.ask(cell, str(prompt), False))
 
     def getpass(prompt: str = "Password: ", stream: Any = None, **keywords: Any) -> str:
@@ -84,9 +90,16 @@ def display(*values: object, display_id: object = None, raw: bool = False, metad
 
 def update_display(value: object, *, display_id: str) -> None:
     """Replace what was displayed under `display_id`."""
+    show(value, display_id, True)
+
+
+def show(value: object, display_id: str | None, update: bool) -> None:
+    """Show an object in the running cell, or put it in the place of what has `display_id`."""
     front = _current()
     if front is not None:
-        front[0].show(value, display_id=display_id, update=True)
+        front[0].show(value, display_id=display_id, update=update)
+    else:
+        print(value)
 
 
 def publish(data: dict[str, Any], metadata: dict[str, Any], display_id: str | None, update: bool) -> None:

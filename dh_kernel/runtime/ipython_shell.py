@@ -24,6 +24,7 @@ from IPython.core.display_functions import display
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.error import UsageError
+from IPython.core.formatters import DisplayFormatter
 from IPython.core.getipython import get_ipython
 from IPython.core.inputtransformer2 import leading_empty_lines
 from IPython.core.interactiveshell import InteractiveShell
@@ -34,6 +35,7 @@ from traitlets.config import Config
 
 from . import front, ipykernel_names
 from .cell_files import CellFiles
+from .display import Bundle, text_of
 from .facade import KernelFacade
 from .interpreter import ASYNC_WORDS, Evaluation, Request, bound_names, defined_names
 from .ipython_current import NoBuiltinTrap, NoDisplayTrap, ensure_routed
@@ -44,6 +46,7 @@ from .tracebacks import safe_text, without_own_frames
 
 _NAMES = (*LAST_RESULTS, *LAST_INPUTS, "In", "Out", "_ih", "_oh", "_dh", "exit", "quit")
 _LAUNCHED_ENVIRONMENT = {"TERM": "xterm-color", "CLICOLOR": "1", "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}
+_OBJECT = "application/x-dh-kernel-object"  # inside this process only
 _ENVIRONMENT = {"PAGER": "cat", "GIT_PAGER": "cat"}
 
 
@@ -128,11 +131,27 @@ class _Compiler(CachingCompiler):  # type: ignore[misc]
         return name
 
 
+class _Formatter(DisplayFormatter):  # type: ignore[misc]
+    """Hands on as it is what the session shows in its own way, such as tables: only the publisher hears of a display_id."""
+
+    shown = AnyTrait(lambda value: False)
+    added = AnyTrait(lambda value, bundle: bundle)
+
+    def format(self, obj: Any, include: Any = None, exclude: Any = None) -> Any:
+        if self.shown(obj):
+            return {_OBJECT: obj}, {}
+        return self.added(obj, super().format(obj, include=include, exclude=exclude))
+
+
 class _Publisher(DisplayPublisher):  # type: ignore[misc]
     """`IPython.display` goes to the calling thread's cell."""
 
     def publish(self, data: Any, metadata: Any = None, *, transient: Any = None, update: bool = False, **more: Any) -> None:
-        front.publish(data, metadata or {}, (transient or {}).get("display_id"), update)
+        display_id = (transient or {}).get("display_id")
+        if _OBJECT in data:
+            front.show(data[_OBJECT], display_id, update)
+        else:
+            front.publish(data, metadata or {}, display_id, update)
 
     def clear_output(self, wait: bool = False) -> None:
         front.clear_output(wait)
@@ -196,6 +215,10 @@ class ZMQInteractiveShell(Parents, InteractiveShell):  # type: ignore[misc]
     def init_displayhook(self) -> None:
         super().init_displayhook()
         self.display_trap = NoDisplayTrap(hook=self.displayhook)
+
+    def init_display_formatter(self) -> None:
+        self.display_formatter = _Formatter(parent=self)
+        self.configurables.append(self.display_formatter)
 
     def init_user_ns(self) -> None:
         """The usual names; `get_ipython` finds the shell of the cell that calls it."""
@@ -321,14 +344,19 @@ class ZMQInteractiveShell(Parents, InteractiveShell):  # type: ignore[misc]
 
 
 class IPythonInterpreter:
-    """Runs cells with an IPython shell of the session's own, which `get_ipython()` and `IPython.display` find by the cell."""
+    """Runs cells with an IPython shell of the session's own, which `get_ipython()` and `IPython.display` find by the cell.
+
+    Args:
+        shown: whether the session shows an object in its own way, as it does tables.
+        added: completes the bundle of another object.
+    """
 
     def __init__(
         self,
         namespace: dict[str, Any],
         own_files: tuple[str, ...],
-        show_table: Callable[[object], None],
-        table_class: type,
+        shown: Callable[[object], bool],
+        added: Callable[[object, Bundle], Bundle],
         *,
         launched: bool = True,
         cell_files: CellFiles | None = None,
@@ -352,7 +380,7 @@ class IPythonInterpreter:
         self._own_files = own_files
         self.shell.compile.cell_files = cell_files
         self.shell.kernel = KernelFacade(self.shell)
-        self.shell.display_formatter.ipython_display_formatter.for_type(table_class, show_table)
+        self.shell.display_formatter.shown, self.shell.display_formatter.added = shown, added
         ensure_routed(self.shell if launched else None)
         if launched:
             ipykernel_names.install(ZMQInteractiveShell)
@@ -422,7 +450,11 @@ class IPythonInterpreter:
 
     def expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
         """The values of `user_expressions`."""
-        return dict(self.shell.user_expressions(expressions))
+        found = dict(self.shell.user_expressions(expressions))
+        for value in found.values():
+            if _OBJECT in value.get("data", {}):
+                value["data"] = {"text/plain": text_of(value["data"][_OBJECT])}
+        return found
 
     def close(self) -> None:
         """The session has ended."""

@@ -6,11 +6,12 @@ constituents, and the first rows of a tree expanded down to a level.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from .carrying import MOST_CHARACTERS, Carrier
 from .engine import Engine
-from .threads import ServiceThread
+from .threads import in_time
 
 _MODULE = "deephaven.table"
 _TREES = {"RollupTable": "j_rollup_table", "TreeTable": "j_tree_table"}
@@ -47,6 +48,29 @@ class Kinds:
         """Whether this is for `describe`."""
         return isinstance(value, self._classes)
 
+    def is_refreshing(self, value: Any) -> bool:
+        """Whether what is shown of it can change."""
+        return bool(self.sources(value))
+
+    def sources(self, value: Any) -> list[Any]:
+        """As `Tables.sources`. Of a partitioned table the keys, and the constituents that are shown now."""
+        kind = _kind(value)
+        if kind == "MultiJoinTable":
+            found = [value.table.j_table]
+        elif kind in _TREES:
+            found = [getattr(value, _TREES[kind]).getSource()]
+        else:
+            partitioned = _target(value)
+            found = [partitioned.j_partitioned_table.table(), *(table.j_table for _, table in self._constituents(partitioned))]
+        return [j_table for j_table in found if j_table.isRefreshing()]
+
+    def referents(self, value: Any) -> list[Any]:
+        """As `Tables.referents`."""
+        kind = _kind(value)
+        if kind == "MultiJoinTable":
+            return []
+        return [getattr(value, _TREES[kind]) if kind in _TREES else _target(value).j_partitioned_table]
+
     def describe(self, value: Any, about: dict[str, Any], references: list[Any], rows: int, columns: int, depth: int) -> None:
         """Fill in a description and its references, as `Tables.describe` does for a table."""
         scope = self._engine.new_scope()  # what is made on the way is held by what is made of it
@@ -57,14 +81,13 @@ class Kinds:
             scope.release()
 
     def _describe(self, value: Any, about: dict[str, Any], references: list[Any], rows: int, columns: int, depth: int) -> None:
-        kind = next(base.__name__ for base in type(value).__mro__ if base.__module__ == _MODULE)
+        kind = _kind(value)
         if kind == "MultiJoinTable":
-            self._like(value.table(), about, references, rows, columns)
+            self._like(value.table, about, references, rows, columns)
         elif kind in _TREES:
             self._tree(getattr(value, _TREES[kind]), about, references, rows, columns, depth)
         else:
-            partitioned = value.target if kind == "PartitionedTableProxy" else value
-            self._partitioned(partitioned, about, references, rows, columns)
+            self._partitioned(_target(value), about, references, rows, columns)
 
     def _like(self, table: Any, about: dict[str, Any], references: list[Any], rows: int, columns: int) -> None:
         described, found = self._describe_table(table, about["name"], rows, columns=columns)
@@ -78,16 +101,21 @@ class Kinds:
         keys = [str(name) for name in value.key_columns]
         self._like(self._module.Table(j_keys.view(keys)), about, references, rows, columns)
         about["parts"] = []
+        for name, table in self._constituents(value):
+            part, found = self._describe_table(table, name, min(rows, _PART_ROWS), columns=columns)
+            about["parts"].append({**part, "reference": len(references)} if found else part)
+            references += found
+
+    def _constituents(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """The first constituents, each with its keys' values."""
+        j_keys, keys = value.j_partitioned_table.table(), [str(name) for name in value.key_columns]
         row_keys = j_keys.getRowSet()
         for position in range(min(int(row_keys.size()), _MOST_PARTS)):
             row_key = row_keys.get(position)
             constituent = j_keys.getColumnSource(value.constituent_column).get(row_key)
-            table = self._module.Table(self._jpy.cast(constituent, self._module.Table.j_object_type))
             label = ", ".join(f"{key}={j_keys.getColumnSource(key).get(row_key)}"[:_LABEL_CHARACTERS] for key in keys)
-            name = label or f"constituent {position}"
-            part, found = self._describe_table(table, name, min(rows, _PART_ROWS), columns=columns)
-            about["parts"].append({**part, "reference": len(references)} if found else part)
-            references += found
+            table = self._module.Table(self._jpy.cast(constituent, self._module.Table.j_object_type))
+            yield label or f"constituent {position}", table
 
     # --- rollups and trees
 
@@ -104,34 +132,27 @@ class Kinds:
         ]
         if len(shown) < len(own):
             about["column_count"] = len(own)
-        about["refreshing"] = bool(j_tree.getSource().isRefreshing())
+        j_source = j_tree.getSource()
+        about["refreshing"] = bool(j_source.isRefreshing())
+        if about["refreshing"] and j_source.isFailed():
+            about["problem"] = "the table that it is made of has failed while ticking; the server's log has the error"
+            return
         snapshot = _Snapshot(self._engine, j_tree, definitions, [0, 1, *shown])
-        table = self._in_time(lambda: snapshot.take(rows, min(depth, _DEEPEST)))
+        table = in_time(lambda: snapshot.take(rows, min(depth, _DEEPEST)), _READ_S, "the tree")
         about.update(rows=snapshot.size, tree=True, characters=MOST_CHARACTERS)
         chosen = list(table.getDefinition().getColumnsArray())
         table, lengths = self._carrier.fit(table, chosen)
         about["lengths"] = [index - _STRUCTURE for index in lengths]
         references.append(self._module.Table(table))
 
-    def _in_time(self, work: Any) -> Any:
-        """What a snapshot gives; it reads rows, which the cell's thread must not wait for long."""
-        done: list[Any] = []
 
-        def run() -> None:
-            try:
-                done.append((work(), None))
-            except Exception as error:
-                done.append((None, error))
+def _kind(value: Any) -> str:
+    return next(base.__name__ for base in type(value).__mro__ if base.__module__ == _MODULE)
 
-        thread = ServiceThread(target=run, name="dh-kernel-tree", daemon=True)
-        thread.start()
-        thread.join(_READ_S)
-        if not done:
-            raise TimeoutError(f"the tree was not read within {_READ_S:g} seconds")
-        made, error = done[0]
-        if error is not None:
-            raise error
-        return made
+
+def _target(value: Any) -> Any:
+    """The partitioned table, of a proxy too."""
+    return value.target if _kind(value) == "PartitionedTableProxy" else value
 
 
 class _Snapshot:

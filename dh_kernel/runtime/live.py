@@ -1,16 +1,15 @@
 """Live outputs: a refreshing table's output follows the table, pushed by the engine, never polled.
 
-Neighbours: `outputs` (begins them), `tables` (describes), `engine` (listens, reads), `session` (hands on what the kernel and
-new cells say). Refuses to render, and to know how frames travel.
+Neighbours: `outputs` (begins them), `watches` (tells of changes), `livereading` (reads tables), `session` (hands on what the
+kernel and new cells say). Refuses to render, and to know how frames travel.
 
 One thread of the session owns all state; everybody else puts a message into its inbox, a `SimpleQueue`, which is safe from the
-engine's threads and from a collection of garbage. An output's life: its listener waits for a change; where the update graph's
-cycles are shorter than the interval it is then taken off, so that Python is called once per update and not in every cycle.
-When the interval is over, and the kernel has acknowledged the former update, the listener is put back and then the table read,
-so that no change is missed. The rows are read here, with the engine's own Arrow writer, and travel inside the frame: no
-export, no call from the kernel, and nothing to release.
+engine's threads and from a collection of garbage. An output's life: its watch waits for a change; where the update graph's
+cycles are shorter than the interval it is then paused, so that Python is called once per update and not in every cycle.
+When the interval is over, and the kernel has acknowledged the former update, the watch resumes and then the table is read, so
+that no change is missed.
 
-The output of a table that a cell assigned holds it only by its listener, which goes when the variable's object goes; what was
+The output of a table that a cell assigned holds it only by its watch, which goes when the variable's object goes; what was
 displayed is held until the output ends, which is also when the variable that had it gets another value. Each end is told by a
 last update, with the reason.
 """
@@ -18,27 +17,28 @@ last update, with the reason.
 from __future__ import annotations
 
 import contextlib
+import copy
 import queue
 import threading
 import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from .cells import Cell
 from .engine import Engine
-from .preferences import Preferences
-from .tables import Tables
+from .livereading import LiveOutput, LiveReader
+from .preferences import Extent, Preferences
+from .tables import Tables, in_short
 from .threads import ServiceThread
+from .watches import Watch
 
 FLUSH_WITHIN_S = 2.0
 _LOOK_S = 0.05  # how long a cell's wait may last before Python gets a chance to deliver an interrupt
 _FRAME_BYTES = 512 << 10
-_YOUNG_S, _YIELD_S = 0.05, 0.002
-_MOST_YIELDED_S = 0.25
-_BYTES_PER_S = 1 << 20  # an output whose update is larger than this waits longer for its next
+_YOUNG_S, _YIELD_S = 0.05, 0.002  # most cells end soon: an update can wait that long for one, looking that often,
+_MOST_YIELDED_S = 0.25  # and all the updates of one turn together this long
 
 _FAILED_UNHEARD = "the table has failed; the reason is in the server's log"
 ENDS = {
@@ -51,44 +51,6 @@ ENDS = {
     "failed": "the table has failed",
 }
 
-
-@dataclass(eq=False)
-class LiveOutput:
-    """One output that follows a table. Only the session's live thread changes it, once it has begun.
-
-    `table` is a wrapper of our own, or what stands for an unnamed table; `user_table` is the variable's, weakly. `under_way`:
-    an update, at first the table itself, has not been acknowledged.
-    """
-
-    id: str
-    cell: Cell
-    table: Any
-    name: str | None
-    rows: int
-    columns: int
-    begun: float
-    user_table: Any = None
-    listening: Any = None
-    armed: bool = True
-    told: bool = False
-    dirty: bool = False
-    under_way: bool = True
-    earliest: float = 0.0
-    updates: int = 0
-    failure: str | None = None
-    read_at: float = 0.0
-    taken: float = field(default_factory=time.time)
-
-    @property
-    def label(self) -> str:
-        """The variable's name, or what else to call it."""
-        return self.name or "(unnamed)"
-
-    def shows(self, value: object) -> bool:
-        """Whether it shows this table, as that of a variable."""
-        return self.user_table is not None and value is not None and self.user_table() is value
-
-
 Send = Callable[[dict[str, Any], list[bytes]], None]
 
 
@@ -97,11 +59,21 @@ class LiveOutputs:
 
     Args:
         send: `send(header, buffers)` queues a frame. Waits while too much is queued.
+        is_young: whether a cell runs that came less than so many seconds ago.
     """
 
-    def __init__(self, session_id: str, engine: Engine, tables: Tables, preferences: Preferences, send: Send) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        engine: Engine,
+        tables: Tables,
+        preferences: Preferences,
+        send: Send,
+        is_young: Callable[[float], bool] = lambda age_s: False,
+    ) -> None:
         self._session_id, self._engine, self._tables = session_id, engine, tables
-        self._preferences, self._send = preferences, send
+        self._preferences, self._send, self._is_young = preferences, send, is_young
+        self._reader = LiveReader(engine, tables)
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._outputs: dict[str, LiveOutput] = {}
         self._flushes: list[_Flush] = []
@@ -109,8 +81,6 @@ class LiveOutputs:
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._closed = False
-        self.is_young: Callable[[float], bool] = lambda age_s: False
-        """Whether a cell runs that came less than so many seconds ago: most end soon, and updates can wait that long."""
 
     # --- from cells' threads
 
@@ -120,8 +90,7 @@ class LiveOutputs:
         value: object,
         table: Any,
         name: str | None,
-        rows: int,
-        columns: int,
+        extent: Extent,
         *,
         hold: bool,
         display_id: str | None = None,
@@ -137,31 +106,35 @@ class LiveOutputs:
         if self._closed or not self._preferences.live_outputs or not self._preferences.live_time_s:
             return None
         output_id = display_id or f"dh-live-{self._session_id}-{next(self._numbers)}"
-        output = LiveOutput(output_id, cell, table, name, rows, columns, time.monotonic())
+        output = LiveOutput(output_id, cell, table, name, extent, time.monotonic())
         output.earliest = output.begun + self._preferences.live_interval_s
-        inbox, failed = self._inbox, self._failed
         if name is not None:
             with contextlib.suppress(TypeError):  # Java's objects cannot be referred to weakly
-                gone = weakref.ref(value, lambda _: inbox.put(lambda: self._end(output, "released")))
-                output.user_table = gone
+                output.user_table = weakref.ref(value, lambda _: self._inbox.put(lambda: self._end(output, "released")))
                 if not hold:
-                    output.table = type(table)(table.j_table)
-        changed = self._changed
+                    output.table = copy.copy(table)
+        try:
+            output.watch = self._watch(output)
+        except Exception:  # it has failed already, or is of another update graph
+            return None
+        self._start()
+        self._inbox.put(lambda: self._add(output))
+        return output.id
+
+    def _watch(self, output: LiveOutput) -> Watch:
+        inbox, changed, failed = self._inbox, self._changed, self._failed
 
         def on_change() -> None:
             if not output.told:
                 output.told = True
                 inbox.put(lambda: changed(output))
 
-        try:
-            output.listening = self._engine.listen(
-                table.j_table, on_change, lambda text: inbox.put(lambda: failed(output, text))
-            )
-        except Exception:  # it has failed already, or is of another update graph
-            return None
-        self._start()
-        inbox.put(lambda: self._add(output))
-        return output.id
+        def on_failure(trace: str) -> None:
+            inbox.put(lambda: failed(output, in_short(trace)))
+
+        return Watch(
+            self._engine, self._tables.sources(output.table), on_change, on_failure, self._tables.referents(output.table)
+        )
 
     def cell_begins(self, cell: Cell) -> None:
         """Outputs of the same cell's former run end."""
@@ -320,12 +293,12 @@ class LiveOutputs:
 
     def _changed(self, output: LiveOutput) -> None:
         quick = self._engine.cycle_s() < 0.9 * self._preferences.live_interval_s
-        if quick and output.armed and output.listening is not None:
-            self._engine.stop_listening(output.listening)
-            output.armed = False
+        if quick and output.watch is not None:
+            output.watch.pause()
         output.dirty = True
 
     def _failed(self, output: LiveOutput, text: str) -> None:
+        self._tables.note_failure(output.table if output.user_table is None else output.user_table(), text)
         output.failure = text
         self._end(output, "failed")
 
@@ -349,9 +322,9 @@ class LiveOutputs:
     def _drop(self, output: LiveOutput) -> None:
         if self._outputs.get(output.id) is output:
             del self._outputs[output.id]
-        listening, output.listening = output.listening, None
-        if listening is not None:
-            self._engine.forget_listener(listening)
+        watch, output.watch = output.watch, None
+        if watch is not None:
+            watch.close()
         output.table = output.user_table = None
 
     # --- reading and sending
@@ -360,12 +333,9 @@ class LiveOutputs:
         """Read tables and send them, as many to a frame as are small."""
         entries: list[dict[str, Any]] = []
         buffers: list[bytes] = []
-        waits, until = (
-            bool(self._flushes),
-            time.monotonic() + _MOST_YIELDED_S,
-        )  # a cell that waits for a flush is not yielded to
+        waits, until = bool(self._flushes), time.monotonic() + _MOST_YIELDED_S  # a cell that waits is not yielded to
         for number, output in enumerate(outputs, 1):
-            while not waits and time.monotonic() < until and self.is_young(_YOUNG_S):
+            while not waits and time.monotonic() < until and self._is_young(_YOUNG_S):
                 time.sleep(_YIELD_S)
             entry, parts = self._entry(output, ended)
             entries.append(entry)
@@ -377,46 +347,23 @@ class LiveOutputs:
 
     def _entry(self, output: LiveOutput, ended: str | None) -> tuple[dict[str, Any], list[bytes]]:
         if ended is None:
-            self._arm(output)
+            self._resume(output)
         output.dirty, output.under_way = False, True
         output.updates += 1
-        output.taken, output.read_at = time.time(), time.monotonic()
-        description, parts = self._read(output)
-        size = sum(len(buffer) for part in parts for buffer in part)
-        pause = max(self._preferences.live_interval_s, size / _BYTES_PER_S)
-        output.earliest = time.monotonic() + pause
-        table = {**description, "cell": output.cell.id, "result": False, "text": "", "rows_wanted": output.rows}
-        table["columns_wanted"] = output.columns
-        entry: dict[str, Any] = {"output": output.id, "table": table, "taken": output.taken}
-        if ended is not None:
-            entry["ended"] = ENDS[ended]
-        return {**entry, "parts": [len(part) for part in parts]}, [buffer for part in parts for buffer in part]
+        entry, buffers = self._reader.entry(output, None if ended is None else ENDS[ended])
+        output.earliest = time.monotonic() + max(self._preferences.live_interval_s, output.least_pause_s)
+        return entry, buffers
 
-    def _arm(self, output: LiveOutput) -> None:
-        """Listen again, before the table is read."""
+    def _resume(self, output: LiveOutput) -> None:
+        """Be told of changes again, before the table is read."""
         output.told = False
-        if output.armed:
-            return
         try:
-            self._engine.listen_again(output.listening)
-            output.armed = True
-        except Exception:  # the engine lets nobody listen to a table that has failed, and does not keep the reason
+            if output.watch is not None:
+                output.watch.follow(self._tables.sources(output.table))
+                output.watch.resume()
+        except Exception:  # a table has failed; the watch's own message, with the reason, comes in this cycle
+            self._engine.wait_for_cycle(FLUSH_WITHIN_S / 2)
             self._inbox.put(lambda: self._failed(output, _FAILED_UNHEARD))
-
-    def _read(self, output: LiveOutput) -> tuple[dict[str, Any], list[list[bytes]]]:
-        """The table's description, and of each head the Arrow messages."""
-        scope = self._engine.new_scope()
-        try:
-            with self._engine.cell_context(scope):
-                description, heads = self._tables.describe(output.table, output.name, output.rows, columns=output.columns)
-                if output.failure is not None:
-                    return {**description, "problem": output.failure}, []
-                try:
-                    return description, [self._engine.arrow_messages(head) for head in heads]
-                except Exception as error:
-                    return {**description, "problem": f"{type(error).__name__}: {str(error)[:2000]}"}, []
-        finally:
-            scope.release()
 
 
 class _Flush:

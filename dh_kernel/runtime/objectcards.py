@@ -1,7 +1,8 @@
-"""Cards for objects that the server's UI can show and a notebook cannot: figures, deephaven.ui components, plugins' own.
+"""Cards for objects that the server's UI can show and a notebook cannot: deephaven.ui components, plugins' own, figures.
 
-Neighbours: `engine` (asks the registry of object types), `session` (lets every bundle pass through here). Refuses objects that
-show themselves in another way than by text.
+Neighbours: `engine` (asks the registry of object types), `figures` (draws those whose data is in tables; the card is then for
+front ends that do not draw), `session` (lets every bundle pass through here). Refuses objects that show themselves in another
+way than by text.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from .display import Bundle
+from .display import PLOTLY, Bundle
 from .engine import Engine
+from .figures import drawn
+from .tables import in_short
 
 _PLAIN = frozenset({"builtins", "types", "functools", "collections", "datetime", "decimal", "fractions", "pathlib", "enum"})
 _PLAIN_TYPES = (type, types.ModuleType, types.FunctionType, BaseException)
@@ -33,15 +36,22 @@ class ObjectCards:
         data, metadata = bundle
         if set(data) - {"text/plain"} or isinstance(value, _PLAIN_TYPES) or type(value).__module__ in _PLAIN:
             return bundle
-        kind = None
+        kind, figure, lines = None, None, []
         with contextlib.suppress(Exception):  # other people's plugins are asked
             kind = self._engine.object_type(value)
-        return bundle if kind is None else ({**data, **self._card(value, kind)}, metadata)
+        try:
+            figure = drawn(self._engine, value)
+        except Exception as error:  # a figure of another version, or its data
+            lines = [f"The figure cannot be drawn here: {in_short(str(error)) or type(error).__name__}"]
+        if figure is not None:
+            kind, lines = kind or "Figure", list(figure.notes)
+            data = {**data, PLOTLY: figure.figure}
+        return bundle if kind is None else ({**data, **self._card(value, kind, lines)}, metadata)
 
-    def _card(self, value: object, kind: str) -> dict[str, Any]:
+    def _card(self, value: object, kind: str, lines: list[str]) -> dict[str, Any]:
         name = self._name_of(value)
         about = f"{type(value).__module__}.{type(value).__qualname__}"
-        lines = [*_of_figure(self._engine.jpy, value), _way(name, self._address)]
+        lines = [*_of_figure(self._engine.jpy, value), *lines, *_ways(name, self._address)]
         title = f"{name or type(value).__name__} — {kind}"
         text = "\n".join([f"{title} ({about})", *lines])
         head = f"<b><bdi>{html.escape(name or type(value).__name__)}</bdi></b> — {html.escape(kind)}"
@@ -50,10 +60,11 @@ class ObjectCards:
         return {"text/plain": text, "text/html": f'<div style="{_STYLE}"><div>{head}</div>{small}{rest}</div>'}
 
 
-def _way(name: str | None, address: str) -> str:
+def _ways(name: str | None, address: str) -> list[str]:
+    """How to see the object itself."""
     if name is None:
-        return "Assign it to a variable: the server's UI shows it under that name."
-    return f"The server's UI shows it: http://{address}/iframe/widget/?name={quote(name)}"
+        return ["Assign it to a variable, NAME: then `%dh grid NAME` shows it here."]
+    return [f"`%dh grid {name}` shows it here; the server's UI at http://{address}/iframe/widget/?name={quote(name)}"]
 
 
 def _of_figure(jpy: Any, value: object) -> list[str]:

@@ -23,10 +23,11 @@ from typing import Any
 from .cells import Cell
 from .channel import Channel
 from .display import Bundle, text_of
+from .journal import Journal
 from .live import LiveOutputs
-from .preferences import Preferences
+from .preferences import Extent, Preferences
 from .process_output import ProcessOutput
-from .streams import EXACT, Switchboard, TextBuffer, exact_bytes, printable
+from .streams import EXACT, Switchboard, TextBuffer, printable, text_frame
 from .tables import Tables
 
 _ANSWER_LOOK_S = 0.05  # how long a wait may last before Python gets a chance to deliver an interrupt
@@ -81,16 +82,22 @@ class Outputs:
         self.preferences = preferences if preferences is not None else Preferences()
         self.tables = tables
         self._channel, self._switchboard = channel, switchboard
-        self._namespace, self._bundle = namespace, bundle
+        self._namespace, self.bundle = namespace, bundle
         self._text = TextBuffer(self._send_text, channel.poke)
         channel.flush_source = self._text.flush_if_due
+        self._text.together = channel.together
         self._process_output: ProcessOutput | None = None
         self._takes_unowned = False
         self._answers: dict[str, queue.SimpleQueue[dict[str, Any]]] = {}
 
+    def keep_journal(self) -> str | None:
+        """In a launched server: keep what is put out where the kernel finds it after this process's death; its path."""
+        journal = self._channel.journal = self._text.journal = Journal.make()
+        return journal.path if journal is not None else None
+
     def take_process_output(self) -> bool:
         """In a launched server: show what belongs to no cell as well. Returns whether the file descriptors are read here."""
-        self._process_output = ProcessOutput.of_launcher(self._take_unowned, self._is_exact)
+        self._process_output = ProcessOutput.of_launcher(self._take_unowned, self._is_exact, self._channel.journal)
         self._takes_unowned = self._process_output is None
         if self._takes_unowned:  # else what belongs to no cell comes by the file descriptors
             self._switchboard.unowned.append(self._take_unowned)
@@ -122,11 +129,7 @@ class Outputs:
         elif self.tables.as_shown(value) is not None:
             self.table(cell, value, self.name_of(value), replace(how, display_id=display_id, update=update))
         else:
-            self.display(cell, self._bundle(value), display_id=display_id, update=update)
-
-    def bundle_of(self, value: object) -> Bundle:
-        """An object's MIME bundle."""
-        return self._bundle(value)
+            self.display(cell, self.bundle(value), display_id=display_id, update=update)
 
     def result(self, cell: Cell, bundle: Bundle) -> None:
         """Show the value of the trailing expression."""
@@ -145,16 +148,22 @@ class Outputs:
         table = self.tables.as_shown(value)
         if how.only:
             table = self.tables.with_columns(table, how.only)
-        rows, columns = how.rows or self.preferences.rows, how.columns or self.preferences.columns
+        preferences = self.preferences
+        extent = Extent(how.rows or preferences.rows, how.columns or preferences.columns, preferences.depth)
         if how.display_id is not None and self.live is not None:
             self.live.replaced(how.display_id)
         live_id = None
         if self.live is not None and self._wants_live(table, how):
             hold = not how.assigned
-            live_id = self.live.begin(cell, value, table, name, rows, columns, hold=hold, display_id=how.display_id)
-        description, references = self.tables.describe(table, name, rows, columns=columns, depth=self.preferences.depth)
+            live_id = self.live.begin(cell, value, table, name, extent, hold=hold, display_id=how.display_id)
+        description, references = self.tables.describe(table, name, extent.rows, columns=extent.columns, depth=extent.depth)
         header = {"kind": "table", "cell": cell.id, "result": how.result, "text": text_of(value)[:1000], **description}
-        header |= {"rows_wanted": rows, "columns_wanted": columns, "update": how.update, "live": live_id is not None}
+        header |= {
+            "rows_wanted": extent.rows,
+            "columns_wanted": extent.columns,
+            "update": how.update,
+            "live": live_id is not None,
+        }
         header["display_id"] = live_id or how.display_id
         self.queue(cell, header, references)
 
@@ -178,16 +187,27 @@ class Outputs:
             raise getattr(loaded, "StdinNotImplementedError", StdinNotImplementedError)(
                 f"{what} was called, but this frontend does not support input requests."
             )
+        return self._ask_in_turn(cell, {"prompt": prompt, "password": password})
+
+    def read_stdin(self, cell: Cell, size: int) -> bytes:
+        """What there is of the front end's standard input, at most `size` bytes; none at its end. As `ask`."""
+        try:
+            text = self._ask_in_turn(cell, {"prompt": "", "password": False, "bytes": size})
+        except EOFError:
+            return b""
+        return base64.b64decode(text)
+
+    def _ask_in_turn(self, cell: Cell, question: dict[str, Any]) -> str:
         while not cell.asking.acquire(timeout=_ANSWER_LOOK_S):
             pass  # another thread of the cell asks
         try:
-            return self._ask(cell, prompt, password)
+            return self._ask(cell, question)
         finally:
             cell.asking.release()
 
-    def _ask(self, cell: Cell, prompt: str, password: bool) -> str:
+    def _ask(self, cell: Cell, question: dict[str, Any]) -> str:
         answers = self._answers[cell.id] = queue.SimpleQueue()  # a reply that came too late for its question is lost with it
-        self.queue(cell, {"kind": "input", "cell": cell.id, "prompt": prompt, "password": password})
+        self.queue(cell, {"kind": "input", "cell": cell.id, **question})
         try:
             while True:
                 try:
@@ -292,13 +312,12 @@ class Outputs:
             self._switchboard.unowned.remove(self._take_unowned)
         if self._process_output is not None:
             self._process_output.close()
+        if self._channel.journal is not None:
+            self._channel.journal.close()
 
     def _send_text(self, cell_id: str, name: str, text: str) -> None:
-        marks, _, stream = name.rpartition(":")
-        raw = exact_bytes(text) if EXACT in name else None
-        shown = text if raw is None else ""
-        header = {"kind": "stream", "cell": cell_id, "name": stream, "text": shown, "log": "log" in marks}
-        self._channel.queue(header, () if raw is None else (raw,), size=len(text) + 64)
+        header, buffers = text_frame(cell_id, name, text)
+        self._channel.queue(header, buffers, size=len(text) + 64)
 
     def _take_unowned(self, name: str, text: str) -> None:
         cell = self.last_cell

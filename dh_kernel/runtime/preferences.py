@@ -15,6 +15,15 @@ from typing import Any
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much of a table is shown at most; `depth` is the level down to which a tree is expanded."""
+
+    rows: int
+    columns: int
+    depth: int
+
+
 class PreferenceError(ValueError):
     """The name or the value means nothing; the text says what does."""
 

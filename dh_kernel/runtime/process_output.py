@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from .journal import Journal
 from .lanes import LAUNCHER_MODULE
 from .threads import ServiceThread
 
@@ -22,11 +23,15 @@ class ProcessOutput:
     """Reads on a thread of its own, and on the thread of a cell that writes next."""
 
     def __init__(
-        self, descriptors: tuple[int, int], take: Callable[[str, str], None], exact: Callable[[], bool] = lambda: False
+        self,
+        descriptors: tuple[int, int],
+        take: Callable[[str, str], None],
+        exact: Callable[[], bool] = lambda: False,
+        journal: Journal | None = None,
     ) -> None:
         self._streams = list(zip(descriptors, ("stdout", "stderr"), strict=True))
         self._decoders = {fd: codecs.getincrementaldecoder("utf-8")("replace") for fd in descriptors}
-        self._take, self._exact = take, exact
+        self._take, self._exact, self._journal = take, exact, journal
         self._lock = threading.Lock()
         self._closed = False
         self._here = threading.local()  # a poll object serves one thread at a time
@@ -35,7 +40,12 @@ class ProcessOutput:
         ServiceThread(target=self._run, name="dh-kernel-output", daemon=True).start()
 
     @classmethod
-    def of_launcher(cls, take: Callable[[str, str], None], exact: Callable[[], bool] = lambda: False) -> ProcessOutput | None:
+    def of_launcher(
+        cls,
+        take: Callable[[str, str], None],
+        exact: Callable[[], bool] = lambda: False,
+        journal: Journal | None = None,
+    ) -> ProcessOutput | None:
         """A reader of the launcher's descriptors, if it has lent them. There is one: that of a former session stops."""
         launcher: Any = sys.modules.get(LAUNCHER_MODULE)
         descriptors = getattr(launcher, "output_fds", None)
@@ -44,7 +54,7 @@ class ProcessOutput:
         former = getattr(launcher, "process_output", None)
         if former is not None:
             former.close()
-        launcher.process_output = reader = cls(descriptors, take, exact)
+        launcher.process_output = reader = cls(descriptors, take, exact, journal)
         return reader
 
     def has_text(self) -> bool:
@@ -73,10 +83,12 @@ class ProcessOutput:
 
     def _read(self, fd: int, name: str) -> None:
         with contextlib.suppress(BlockingIOError, OSError):
-            while data := os.read(fd, 1 << 16):
+            while data := os.read(fd, 1 << 16) if self._journal is None else self._journal.read(fd, name):
                 text = data.decode("utf-8", "surrogateescape") if self._exact() else self._decoders[fd].decode(data)
                 if text:
                     self._take(name, text)
+                if self._journal is not None:
+                    self._journal.dealt_with(len(data))
                 if len(data) < 1 << 12:
                     return
 

@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import ast
 import concurrent.futures.thread
+import contextlib
 import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .display import Bundle
 from .interpreter import ASYNC_WORDS, Evaluation, Interpreter, Request, bound_names
 from .stand_ins import redirected, without_magics
+from .stdin import FrontEndInput
 from .streams import Switchboard
 from .tracebacks import format_error, remember_source, safe_text
 
@@ -81,12 +83,13 @@ class ProgramInterpreter:
         evaluation = Evaluation()
         self._enter()
         try:
-            try:
-                value = await self._run_module(code, request)
-                if value is not None:
-                    on_result(value)
-            finally:
-                self._join_threads(request)
+            with self._own_stdin(request):
+                try:
+                    value = await self._run_module(code, request)
+                    if value is not None:
+                        on_result(value)
+                finally:
+                    self._join_threads(request)
         except BaseException as error:
             evaluation.error, evaluation.exception = self.describe(error), error
         evaluation.assigned = list(self.names)
@@ -122,6 +125,23 @@ class ProgramInterpreter:
         if self._launched:
             sys.argv[:] = program.arguments
             sys.path[:1] = [program.folder]
+
+    @contextlib.contextmanager
+    def _own_stdin(self, request: Request) -> Iterator[None]:
+        """The script's standard input, where the front end hands it out; `sys.stdin` belongs to it in its own process."""
+        cell: Any = request
+        if not cell.reads_stdin or not cell.allow_stdin:
+            yield
+            return
+        cell.stdin = FrontEndInput(lambda size: bytes(cell.front.read_stdin(cell, size)))
+        former = sys.stdin
+        if self._launched:
+            sys.stdin = cell.stdin
+        try:
+            yield
+        finally:
+            if sys.stdin is cell.stdin:
+                sys.stdin = former
 
     async def _run_module(self, code: str, request: Request) -> object:
         file = self._program.file

@@ -50,7 +50,7 @@ class ScopeObserver:
     def changed(self, replaced: Iterable[Any]) -> None:
         """A cell has changed variables; `replaced` are the ticking tables that some of them held before."""
         for table in replaced:
-            self._arrived.put((weakref.ref(table), table.j_table))
+            self._arrived.put((weakref.ref(table), table.j_object))
         self._changed = True
         self._wake.set()
 
@@ -91,5 +91,6 @@ class ScopeObserver:
             if python_object() is not None:
                 held.append((python_object, j_table))
             else:
-                self._scope.tryUnmanage(j_table)
+                with contextlib.suppress(Exception):  # not every kind of table is a thing that Java counts
+                    self._scope.tryUnmanage(j_table)
         self._replaced = held

@@ -47,12 +47,23 @@ _LANE_END_S = 1.0
 
 
 class RuntimeSession:
-    """What the kernel talks to. One per kernel; it outlives a broken stream for `linger_s`."""
+    """What the kernel talks to. One per kernel; it outlives a broken stream for `linger_s`.
+
+    Where something runs then, or has ended and nobody knows, it goes on without a kernel for `detached_s`.
+    """
 
     def __init__(
-        self, session_id: str, namespace: dict[str, Any], engine: Engine, own_files: tuple[str, ...], options: dict[str, Any]
+        self,
+        session_id: str,
+        namespace: dict[str, Any],
+        engine: Engine,
+        own_files: tuple[str, ...],
+        options: dict[str, Any],
+        left_behind: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
-        self.id = session_id
+        self.id, self.name = session_id, str(options.get("name", ""))
+        self._detached_s, self._alone_since = float(options.get("detached_s", 0)), 0.0
+        self._left_behind = left_behind
         self._engine, self._namespace, self._own_files = engine, namespace, own_files
         self._linger_s = float(options["linger_s"])
         self._launched = bool(options["launched"])
@@ -66,15 +77,17 @@ class RuntimeSession:
         self.channel = Channel(session_id, self._on_message)
         self.channel.on_connected = self._connected
         self.channel.on_disconnected = self._disconnected
+        self.channel.greeting = self._greeting
         self._tables = Tables(engine)
         preferences = Preferences(**options.get("tables", {}))
         self._outputs = Outputs(
             self.channel, self._switchboard, self._tables, namespace, lambda value: self._bundle(value), preferences
         )
-        self._live = LiveOutputs(session_id, engine, self._tables, preferences, self._outputs.queue_live)
+        self._live = LiveOutputs(
+            session_id, engine, self._tables, preferences, self._outputs.queue_live, lambda age_s: self._has_young_cell(age_s)
+        )
         self._outputs.live = self._live
         self._cards = ObjectCards(engine, self._outputs.name_of, str(options.get("address", "")))
-        self._live.is_young = lambda age_s: any(time.monotonic() - cell.arrived < age_s for cell in list(self._cells.values()))
         self._comms = self._outputs.comms = Comms(self._outputs)
         if self._launched:
             self._comms.own_process()
@@ -97,12 +110,13 @@ class RuntimeSession:
         self._left_over: dict[str, Cell] = {}  # abandoned, and not at its end yet
         self._questioner = Questioner(f"dh-kernel-questions-{session_id}", self._answer)
         self._linger: threading.Timer | None = None
-        self._closed = False
+        self._closed = self._leaves_nothing = False
         self.ready = {
             "deephaven": engine.version,
             "python": sys.version.split()[0],
             "pid": os.getpid(),
             "heap_bytes": engine.heap_bytes(),
+            "journal": self._outputs.keep_journal() if self._launched else None,
             "reads_output": self._launched and self._outputs.take_process_output(),
             "debugger": self._debugger.files is not None,
         }
@@ -120,8 +134,8 @@ class RuntimeSession:
             made = IPythonInterpreter(
                 self._namespace,
                 own_files,
-                self._outputs.show,
-                self._tables.table_class,
+                lambda value: self._tables.as_shown(value) is not None,
+                self._cards.added,
                 launched=self._launched,
                 cell_files=self._debugger.files,
             )
@@ -137,7 +151,7 @@ class RuntimeSession:
         """What needs modules that take a while to import."""
         install_pdb(by_ipython=self._outputs.shell is not None)
         if not self._launched:
-            install_empty_stdin(lambda: self._switchboard.current() is not None)
+            install_empty_stdin(self._switchboard.current)
         follow_listeners(self._switchboard)
 
     def _bundle(self, value: object) -> Any:
@@ -170,6 +184,9 @@ class RuntimeSession:
             lambda outcome: self._done(cell, outcome),
             lambda: evaluator.interpreter.awaits(message["code"]),
         )
+
+    def _has_young_cell(self, age_s: float) -> bool:
+        return any(time.monotonic() - cell.arrived < age_s for cell in list(self._cells.values()))
 
     def _evaluator_of(self, cell: Cell) -> Evaluator:
         """The session's, or one for a script that is run as a program."""
@@ -231,7 +248,7 @@ class RuntimeSession:
     def _on_complete(self, message: dict[str, Any]) -> None:
         self._questioner.put(message)
 
-    _on_inspect = _on_why = _on_comm_info = _on_open_lane = _on_close_lane = _on_complete
+    _on_inspect = _on_forget = _on_why = _on_left_behind = _on_comm_info = _on_open_lane = _on_close_lane = _on_complete
 
     def _on_debug(self, message: dict[str, Any]) -> None:
         self._debugger.put(message)
@@ -293,6 +310,11 @@ class RuntimeSession:
             elif message["kind"] == "why":
                 with self._engine.cell_context(self._scope):
                     content = {"reason": self._tables.reason(message["table"])}
+            elif message["kind"] == "left_behind":
+                content = {"sessions": self._left_behind()}
+            elif message["kind"] == "forget":
+                self._forget()
+                content = {"status": "ok"}
             elif message["kind"] == "open_lane":
                 self._lane(message["lane"])
                 content = {}
@@ -324,6 +346,12 @@ class RuntimeSession:
     def _keep_lines(self, keep: bool) -> None:
         self._evaluator.interpreter.keep_lines(keep)
 
+    def _forget(self) -> None:
+        """Leave the namespace as if the session had not been there, also at its end; others' variables stay."""
+        self._leaves_nothing = True
+        self._evaluator.ownership.forget()
+        self._engine.observe_scope()
+
     def _close_lane(self, name: str) -> None:
         runner = self._lanes.pop(name, None)
         if runner is not None:
@@ -337,12 +365,45 @@ class RuntimeSession:
             self._linger = None
         self.channel.queue({"kind": "ready", **self.ready}, references=[self._tables.sample()])
 
+    def _greeting(self) -> dict[str, Any]:
+        """What a kernel knows from the start: the cells that it will hear of, and sessions of this name left behind."""
+        namesakes = [each for each in self._left_behind() if self.name and each["name"] == self.name]
+        return {"cells": self._cells_to_tell(), "left_behind": namesakes}
+
     def _disconnected(self) -> None:
-        if self._closed or self._linger is not None:
-            return
-        self._linger = ServiceTimer(self._linger_s, self.close)
+        if not self._closed and self._linger is None:
+            self._alone_since = time.time()
+            self._in(self._linger_s, self._detach)
+
+    def _in(self, seconds: float, action: Callable[[], None]) -> None:
+        self._linger = ServiceTimer(seconds, action)
         self._linger.name, self._linger.daemon = "dh-kernel-linger", True
         self._linger.start()
+
+    def _detach(self) -> None:
+        """Nobody came back: end, unless something runs, or has ended, that somebody may want."""
+        if self._closed:
+            return
+        if not self._detached_s or not self._cells_to_tell():
+            self.close()
+            return
+        self._in(self._detached_s, self.close)
+        self.channel.detach()
+
+    def _cells_to_tell(self) -> list[str]:
+        """The cells that run, or wait, or have ended and no kernel knows it."""
+        return [*(cell.id for cell in list(self._cells.values()) if not cell.is_comm), *self.channel.undelivered_ends()]
+
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether nobody is connected, and somebody may want to know what has become of a cell."""
+        return not self._closed and not self.channel.is_connected and bool(self._detached_s and self._cells_to_tell())
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """For kernels that may take over a detached session."""
+        running = [cell.count for cell in list(self._cells.values()) if not cell.is_comm]
+        return {"id": self.id, "name": self.name, "running": running, "since": self._alone_since}
 
     def on_close(self, action: Callable[[], None]) -> None:
         """Call `action` when the session has ended."""
@@ -368,6 +429,9 @@ class RuntimeSession:
         if self._private:
             self._namespace.clear()
             self._engine.release(self._scope)
+        elif self._leaves_nothing:
+            self._evaluator.ownership.forget()  # what has been bound since
+            self._engine.leave_to_console(self._scope, only=list(self._namespace.values()))
         else:
             self._engine.leave_to_console(self._scope)
         self._outputs.close()

@@ -2,7 +2,8 @@
 
 Neighbours: `front` (`input` and `getpass`), `session` (installs this). A kernel's standard input is at its end: reading it
 gives nothing, in a cell as in a program that a cell starts. A launched server's is so by itself; one that the kernel is
-attached to has its own, perhaps a terminal, which is nobody's at the notebook.
+attached to has its own, perhaps a terminal, which is nobody's at the notebook. A script that `dh-kernel run` sends has that
+command's standard input instead (`FrontEndInput`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+
+_CHUNK = 512 << 10
 
 
 def install_pdb(*, by_ipython: bool) -> None:
@@ -48,18 +51,59 @@ def _interruptible(original: Any) -> Any:
     return Pdb
 
 
-def install_empty_stdin(in_cell: Callable[[], bool]) -> None:
-    """Let cells, and the programs that they start, find standard input at its end; nobody else."""
+class _FrontEnd(io.RawIOBase):
+    """The bytes of a front end's standard input, asked for when they are wanted."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._left = memoryview(b"")
+        self.begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        self.begun = True
+        if not self._left:  # a question each takes its time: more than is wanted now
+            self._left = memoryview(self._read(_CHUNK))
+        data, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class FrontEndInput(io.TextIOWrapper):
+    """A script's `sys.stdin`.
+
+    Args:
+        read: `read(size)` gives what there is, at most `size` bytes, and none at the end.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._raw = _FrontEnd(read)
+        super().__init__(io.BufferedReader(self._raw), encoding="utf-8", errors="surrogateescape")
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether some of it has been read: what follows may be here already."""
+        return self._raw.begun
+
+
+def install_empty_stdin(current: Callable[[], object | None]) -> None:
+    """Let cells, and the programs that they start, find standard input at its end; nobody else.
+
+    Args:
+        current: the calling thread's cell, if it has one. A cell with a `stdin` of its own finds that.
+    """
     if isinstance(sys.stdin, _CellStdin) or hasattr(sys.stdin, "dh_kernel_previous"):
         return
-    sys.stdin = _CellStdin(sys.stdin, in_cell)
+    sys.stdin = _CellStdin(sys.stdin, current)
     original = subprocess.Popen.__init__
 
     @functools.wraps(original)
     def init(
         self: Any, args: Any, bufsize: int = -1, executable: Any = None, stdin: Any = None, *more: Any, **named: Any
     ) -> None:
-        if stdin is None and in_cell():
+        if stdin is None and current() is not None:
             stdin = subprocess.DEVNULL
         original(self, args, bufsize, executable, stdin, *more, **named)
 
@@ -69,12 +113,15 @@ def install_empty_stdin(in_cell: Callable[[], bool]) -> None:
 class _CellStdin(io.TextIOBase):
     """The server's standard input, which is empty in cells."""
 
-    def __init__(self, previous: Any, in_cell: Callable[[], bool]) -> None:
-        self.dh_kernel_previous, self._in_cell = previous, in_cell
+    def __init__(self, previous: Any, current: Callable[[], object | None]) -> None:
+        self.dh_kernel_previous, self._current = previous, current
 
     @property
     def _source(self) -> Any:
-        return io.StringIO() if self._in_cell() or self.dh_kernel_previous is None else self.dh_kernel_previous
+        cell = self._current()
+        if cell is None and self.dh_kernel_previous is not None:
+            return self.dh_kernel_previous
+        return getattr(cell, "stdin", None) or io.StringIO()
 
     @property
     def name(self) -> str:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
+from .journal import Journal
 from .wire import MAX_FRAME_BYTES
 
 T = TypeVar("T")
@@ -271,6 +272,8 @@ class TextBuffer:
 
     def __init__(self, send: Callable[[str, str, str], None], wake: Callable[[], None]) -> None:
         self._send, self._wake = send, wake
+        self.journal: Journal | None = None
+        self.together: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         # Reentrant: a collection of garbage may run a `__del__` that prints while a lock is held.
         self._lock = threading.RLock()
         self._send_lock = threading.RLock()
@@ -288,6 +291,8 @@ class TextBuffer:
                 self._parts[-1][2].append(text)
             else:
                 self._parts.append((cell_id, name, [text]))
+            if self.journal is not None:
+                self.journal.text(cell_id, name, text)
             self._size += len(text)
             self._last_write = time.monotonic()
             if first:
@@ -302,6 +307,13 @@ class TextBuffer:
             with self._lock:
                 parts, self._parts, self._size = self._parts, [], 0
                 self._last_flush = time.monotonic()
+                if parts and self.journal is not None:
+                    self.journal.flip()
+            if parts:
+                self._send_all(parts)
+
+    def _send_all(self, parts: list[tuple[str, str, list[str]]]) -> None:
+        with self.together():
             for cell_id, name, pieces in parts:
                 text = "".join(pieces)
                 if EXACT not in name:
@@ -325,6 +337,15 @@ class TextBuffer:
             return due - now
         self.flush()
         return None
+
+
+def text_frame(cell_id: str, name: str, text: str) -> tuple[dict[str, Any], tuple[bytes, ...]]:
+    """The frame of a collected text. `log:` and `exact:` may stand before the name of the stream."""
+    marks, _, stream = name.rpartition(":")
+    raw = exact_bytes(text) if EXACT in name else None
+    shown = text if raw is None else ""
+    header = {"kind": "stream", "cell": cell_id, "name": stream, "text": shown, "log": "log" in marks}
+    return header, () if raw is None else (raw,)
 
 
 def exact_bytes(text: str) -> bytes | None:

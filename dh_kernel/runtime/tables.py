@@ -38,6 +38,7 @@ class Tables:
         self._carrier = Carrier(self._jpy)
         self._kinds = Kinds(engine, self.describe, self._carrier)
         self._described: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._failures: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def sample(self) -> Any:
         """A table of one row, for the kernel to try its connection with."""
@@ -62,8 +63,23 @@ class Tables:
         return None
 
     def is_refreshing(self, value: object) -> bool:
-        """Whether the value is a table that ticks."""
-        return isinstance(value, self.table_class) and bool(value.is_refreshing)
+        """Whether the value is a table that ticks, or another of Deephaven's kinds of tables made of such."""
+        if isinstance(value, self.table_class):
+            return bool(value.is_refreshing)
+        return self._kinds.knows(value) and self._kinds.is_refreshing(value)
+
+    def sources(self, value: Any) -> list[Any]:
+        """Of what `is_refreshing`: Java's tables whose changes change what is shown of it."""
+        return [value.j_table] if isinstance(value, self.table_class) else self._kinds.sources(value)
+
+    def referents(self, value: Any) -> list[Any]:
+        """Of what `is_refreshing`: what must be held besides its sources to keep it alive."""
+        return [] if isinstance(value, self.table_class) else self._kinds.referents(value)
+
+    def note_failure(self, table: Any, reason: str) -> None:
+        """Keep why a table has failed, for as long as this object of Python's lives: the engine does not."""
+        if isinstance(table, self.table_class):
+            self._failures[table] = reason
 
     def assigned(self, before: dict[str, Any], namespace: dict[str, Any], names: dict[str, bool]) -> list[tuple[str, object]]:
         """The tables that a cell bound to names, in the order of assignment as far as the source tells it.
@@ -127,8 +143,8 @@ class Tables:
         if about["refreshing"] and self._engine.is_ring(j_table):
             about["flavors"].append("ring")
         if about["refreshing"] and j_table.isFailed():
-            size = int(j_table.size())
-            about.update(rows=size, problem="the table has failed while ticking; the server's log has the error")
+            reason = self._failures.get(table, "the server's log has the error")
+            about.update(rows=int(j_table.size()), problem=f"the table has failed while ticking; {reason}")
             return
         references.append(self._excerpt(j_table, about, definitions, rows))
 

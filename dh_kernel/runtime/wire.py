@@ -9,14 +9,16 @@ runtime. A frame is
     buffers   raw bytes, one after the other
 
 `seq` numbers a direction's frames from 1; 0 marks a frame that carries only an acknowledgement. `ack` is the highest number
-that the sender of the frame has taken in from the other direction. Tables travel beside a frame, as references of the stream.
+that the sender of the frame has taken in from the other direction. Tables travel beside a frame, as references of the stream,
+and are good for one connection only: `held` lists frames up to `ack` whose tables the sender still has to read, so that it
+gets new references should the stream break.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 MAGIC = b"DHK1"
@@ -64,7 +66,7 @@ class Outbox:
     """Numbers the frames of one direction and keeps each until the other end has acknowledged it. Not thread-safe."""
 
     def __init__(self) -> None:
-        self.last_seq = 0
+        self.last_seq = self.last_ack = 0
         self.unacked_bytes = 0
         self._unacked: deque[tuple[int, bytes, Sequence[Any]]] = deque()
 
@@ -78,10 +80,17 @@ class Outbox:
         self.unacked_bytes += len(payload)
         return payload, references
 
-    def acknowledge(self, seq: int) -> None:
-        """Forget what the other end has taken in."""
+    def acknowledge(self, seq: int, held: Collection[int] = ()) -> None:
+        """Forget what the other end has taken in, but for the frames that it still holds."""
+        self.last_ack = max(self.last_ack, seq)
+        kept = []
         while self._unacked and self._unacked[0][0] <= seq:
-            self.unacked_bytes -= len(self._unacked.popleft()[1])
+            frame = self._unacked.popleft()
+            if frame[0] in held:
+                kept.append(frame)
+            else:
+                self.unacked_bytes -= len(frame[1])
+        self._unacked.extendleft(reversed(kept))
 
     def unacknowledged(self) -> Iterator[tuple[bytes, Sequence[Any]]]:
         """What a resumed stream must carry again, in order; the other end drops what it has seen."""

@@ -19,9 +19,9 @@ sessions, tables or Jupyter, and imports only the standard library and the packa
 
 from __future__ import annotations
 
-from .death import describe
+from .death import describe, without_report
 from .java import Java, find_java
 from .options import LaunchOptions, default_heap
 from .process import ServerProcess
 
-__all__ = ["Java", "LaunchOptions", "ServerProcess", "default_heap", "describe", "find_java"]
+__all__ = ["Java", "LaunchOptions", "ServerProcess", "default_heap", "describe", "find_java", "without_report"]

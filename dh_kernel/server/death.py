@@ -17,6 +17,13 @@ _NOISE = re.compile(
     r"|\d+ compiler directives added|# Starting io\.|# io\.deephaven\.|deephaven\.\w+Dir=|Server started on port"
     r"|# (The crash happened|See problematic frame)|\[thread \d+ also had an error"
 )
+_CRASH = re.compile(r"#\s+(SIG[A-Z]+) \(0x")
+# With what Java begins to tell of its own end, on the stdout that users' code writes to as well.
+_REPORT = re.compile(
+    r"(^#\n)?^# A fatal error has been detected by the Java Runtime Environment|"
+    r"Terminating due to java\.lang\.OutOfMemoryError",
+    re.MULTILINE,
+)
 _MEANINGS = {
     "SIGKILL": "killed; the machine may have run out of memory",
     "SIGSEGV": "a crash in native code",
@@ -43,6 +50,12 @@ def describe(death: Death, options: LaunchOptions) -> str:
     return text
 
 
+def without_report(text: str) -> str:
+    """What a server wrote, up to where Java reports its end: that is told by `describe`."""
+    report = _REPORT.search(text)
+    return text if report is None else text[: report.start()]
+
+
 def telling(lines: Iterable[str]) -> tuple[str, ...]:
     """The lines of a server's log that say why it ended, without those that never do."""
     return tuple(line for line in lines if not _NOISE.match(line))
@@ -51,6 +64,9 @@ def telling(lines: Iterable[str]) -> tuple[str, ...]:
 def _cause(death: Death) -> str:
     if death.signal is not None:
         name = _signal_name(death.signal)
+        crash = next(filter(None, map(_CRASH.match, death.last_lines)), None)
+        if crash is not None and name == "SIGABRT":  # so does Java end itself, once it has told of the crash
+            return f"signal {crash[1]} ({_MEANINGS.get(crash[1], 'a crash in native code')})"
         meaning = _MEANINGS.get(name)
         return f"signal {name} ({meaning})" if meaning else f"signal {name}"
     if death.out_of_memory:

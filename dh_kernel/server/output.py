@@ -96,6 +96,7 @@ class PosixReader(OutputReader):
         self._handed_over = False
         self._finishing = False
         self._closed = False
+        self.leftover: list[tuple[str, str]] = []
         self._left = False
         for fd in (*fds, report_fd, self._wake_fd, self._waker):
             os.set_blocking(fd, False)
@@ -109,7 +110,10 @@ class PosixReader(OutputReader):
         self._set_handed_over(False)
 
     def finish(self, timeout_s: float) -> None:
-        """Read what is left, close everything and end the thread. Only after the process has ended, or another reads."""
+        """Read what is left, close everything and end the thread. Only after the process has ended, or another reads.
+
+        What the server was to read itself, and could not any more, is in `leftover` then.
+        """
         self._end_thread(timeout_s)
         if self._left and not self._closed:
             self._close()
@@ -148,7 +152,9 @@ class PosixReader(OutputReader):
         if self._left:
             return
         self._read_reports()
-        self._drain(deliver=not self._handed_over)
+        if self._handed_over:
+            self.on_output(lambda stream, text: self.leftover.append((stream, text)))
+        self._drain(deliver=True)
         self._close()
 
     def _wait(self) -> list[int]:
@@ -212,6 +218,7 @@ class WindowsReader(OutputReader):
 
     def __init__(self, tail: LogTail, fds: tuple[int, int], marker: str, on_report: Callable[[str], None]) -> None:
         super().__init__(tail)
+        self.leftover: list[tuple[str, str]] = []
         self._marker = marker.encode()
         self._on_report = on_report
         self._threads = [

@@ -30,7 +30,7 @@ from dh_kernel.errors import ServerStartError, ServerStartTimeout
 from dh_kernel.model import PSK_AUTH_TYPE, Death, Endpoint
 
 from . import archives, standby, workdir
-from .death import telling
+from .death import telling, without_report
 from .guardian import Guardian
 from .java import OLDEST, Java, find_java
 from .options import LaunchOptions, initial_heap
@@ -159,6 +159,11 @@ class ServerProcess:
                 return
         callback(self.death)
 
+    @property
+    def temporary_folder(self) -> str:
+        """Where the server's own folder is."""
+        return os.path.dirname(self._workdir)
+
     def on_output(self, callback: OutputCallback | None) -> None:
         """Call this, from the reading thread, with ("stdout" or "stderr", text) for what arrives from now on, once ready."""
         self._reader.on_output(callback)
@@ -175,6 +180,11 @@ class ServerProcess:
         """Add what came another way to the tail of the log."""
         self._tail.add(text, "noted")
 
+    def last_output(self) -> list[tuple[str, str]]:
+        """Stream and text of what it wrote and had no time to read itself. Only after `death`."""
+        parts = [(stream, without_report(text)) for stream, text in self._reader.leftover]
+        return [(stream, text) for stream, text in parts if text]
+
     def last_words(self) -> Death:
         """How it ended, with what has been noted since. Only after `death` is set."""
         assert self.death is not None
@@ -184,13 +194,23 @@ class ServerProcess:
         return self._tail.last(lines)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the server: ask, then kill. On return the process, its group and its folder are gone."""
+        """End the server: ask, then kill. On return the process, its group and its folder are gone.
+
+        One that is stopped, as by SIGSTOP, hears nothing and is killed at once, as with no time at all.
+        """
         self.stopping = True
-        if self.endpoint is not None and self._ask_to_stop():
+        below = workdir.descendants(self.pid) if self.death is None else []
+        if self.endpoint is not None and timeout_s > 0 and not self.is_stopped and self._ask_to_stop():
             self._dead.wait(timeout_s)
         self.kill()
+        _kill_each(below)  # those that have made a session of their own
         if self._watcher is not threading.current_thread():
             self._watcher.join(_END_TIMEOUT_S)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped the process, as by SIGSTOP."""
+        return workdir.state(self.pid) in ("T", "t")
 
     def interrupt(self) -> None:
         """Send the process SIGINT, as Ctrl-C would; between cells it does nothing."""
@@ -429,6 +449,9 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
     args = [
         f"-Xmx{options.heap}",
         "-XX:+DisableAttachMechanism",  # with -Xrs, which Deephaven sets, it leaves a socket in /tmp
+        # What throws it is seldom all that fails: jpy's calls hang, the update graph stops. A server that limps on
+        # with a full heap answers nobody, and its variables are lost all the same.
+        "-XX:+ExitOnOutOfMemoryError",
         "-XX:+ExplicitGCInvokesConcurrent",  # the runtime asks for collections; they must not stop the tables
         # A start is short of processors, not of speed. The optimizing compiler, which by default takes a fifth of a start's
         # processor time for code that hardly runs again, waits until code has run so often that it will; long computations
@@ -482,6 +505,13 @@ def _kill_group(process: subprocess.Popen[bytes] | standby.Foster) -> None:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill_each(processes: list[tuple[int, str | None]]) -> None:
+    for pid, started in processes:
+        if started is not None and workdir.start_time(pid) == started:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _close_all(fds: list[int]) -> None:

@@ -8,6 +8,7 @@ whom a file in the folder names.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import sys
@@ -86,6 +87,28 @@ def _has_ended(number: str, started: str) -> bool:
         return True
     now = start_time(pid)
     return started != "0" and now is not None and now != started
+
+
+def state(pid: int) -> str:
+    """What a process does, as `ps` puts it in one letter: `T` is stopped. Empty where that is not known cheaply."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def descendants(pid: int) -> list[tuple[int, str | None]]:
+    """The processes below one, each with its start time; none where that is not known cheaply."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:
+                children.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
+    found = list(children.get(pid, ()))
+    for child in found:
+        found += children.get(child, ())
+    return [(child, start_time(child)) for child in found]
 
 
 def start_time(pid: int) -> str | None:

@@ -9,6 +9,7 @@ thread. Knows nothing of Jupyter and of processes.
     events.py    what arrives, as frozen data
     shipping.py  the runtime as a console script
     previews.py  the head of a table over Arrow Flight; sent.py one that came inside a frame
+    references.py  tables on the server, over several connections
     connect.py   pydeephaven's and gRPC's errors, translated once
 """
 
@@ -26,6 +27,7 @@ from .events import (
     CellDone,
     Cleared,
     CommSent,
+    DetachedSession,
     Displayed,
     ErrorShown,
     Event,
@@ -48,6 +50,7 @@ __all__ = [
     "CellDone",
     "Cleared",
     "CommSent",
+    "DetachedSession",
     "Displayed",
     "ErrorShown",
     "Event",

@@ -5,7 +5,6 @@ Neighbours: `session`. Refuses to know the runtime. No message holds a token: th
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import grpc
@@ -15,25 +14,37 @@ from pydeephaven import Session as DeephavenSession
 from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldError, SessionError
 from dh_kernel.model import Endpoint
 
-CONNECT_TIMEOUT_S = 10.0
-# No limit on a message: a table's reference and a long line must pass. Keep-alive: a stream that is cut silently is noticed.
-CLIENT_OPTIONS = [
+from .greeting import greet, roots
+
+# A stream that is cut silently is noticed within 20 seconds, so that there is time to make another. Not for a server of our
+# own, whose end is known: it may be stopped for long.
+_KEEP_ALIVE: list[tuple[str, int | str]] = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+# No limit on a message: a table's reference and a long line must pass. A connection after a broken one is tried at once: else
+# gRPC lets all channels to one address share a connection, and the pause after its failures.
+CLIENT_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 
 
-def connect(endpoint: Endpoint) -> DeephavenSession:
+def connect(endpoint: Endpoint, *, keep_alive: bool = True) -> DeephavenSession:
     """A pydeephaven session.
 
+    Args:
+        keep_alive: not for a server of our own, whose end is known otherwise: it may be stopped for long, and go on.
     Raises:
         ConnectError: nobody answers there, or not a Deephaven server.
         AuthenticationError: the credentials are refused.
     """
-    _reach(endpoint)
+    greet(endpoint)
+    tls = endpoint.tls
     try:
         return DeephavenSession(
             host=endpoint.host,
@@ -41,10 +52,39 @@ def connect(endpoint: Endpoint) -> DeephavenSession:
             auth_type=endpoint.auth_type,
             auth_token=endpoint.auth_token,
             never_timeout=False,
-            client_opts=list(CLIENT_OPTIONS),
+            use_tls=tls is not None,
+            tls_root_certs=roots(tls) if tls is not None else None,
+            client_cert_chain=tls.client_cert if tls is not None else None,
+            client_private_key=tls.client_key if tls is not None else None,
+            client_opts=channel_options(endpoint, keep_alive=keep_alive),
+            extra_headers={name.encode("ascii"): value.encode("ascii") for name, value in endpoint.headers},
         )
     except (DHError, grpc.RpcError) as error:
         raise translated(error, endpoint) from None
+    except (ValueError, TypeError):  # of gRPC, about what is to be sent: its text may show that
+        raise ConnectError(
+            f"the credentials, headers or options for {endpoint.address} cannot be sent. Next step: check them in the"
+            " settings."
+        ) from None
+
+
+def channel_options(endpoint: Endpoint, *, keep_alive: bool = True) -> list[tuple[str, int | str]]:
+    """gRPC's options: ours, and over them the user's."""
+    return list({**dict(CLIENT_OPTIONS), **dict(_KEEP_ALIVE if keep_alive else ()), **dict(endpoint.options)}.items())
+
+
+def flight_client(endpoint: Endpoint) -> Any:
+    """A Flight connection of its own, spoken as the session's. Headers go with each call."""
+    import pyarrow.flight as flight
+
+    tls = endpoint.tls
+    return flight.FlightClient(
+        f"{'grpc' if tls is None else 'grpc+tls'}://{endpoint.address}",
+        tls_root_certs=roots(tls) if tls is not None else None,
+        cert_chain=tls.client_cert if tls is not None else None,
+        private_key=tls.client_key if tls is not None else None,
+        generic_options=channel_options(endpoint),
+    )
 
 
 def translated(error: BaseException, endpoint: Endpoint) -> SessionError:
@@ -65,22 +105,6 @@ def translated(error: BaseException, endpoint: Endpoint) -> SessionError:
         f"no Deephaven server answers at {endpoint.address}: {details or error}. Next step: check that it runs and that "
         "DH_KERNEL_SERVER names its host and port."
     )
-
-
-def _reach(endpoint: Endpoint) -> None:
-    """Fail fast and clearly where gRPC would retry for long."""
-    try:
-        socket.create_connection((endpoint.host.strip("[]"), endpoint.port), CONNECT_TIMEOUT_S).close()
-    except socket.gaierror:
-        raise ConnectError(
-            f"the host {endpoint.host!r} is not known. Next step: check the host name in DH_KERNEL_SERVER."
-        ) from None
-    except OSError as error:
-        reason = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else str(error))
-        raise ConnectError(
-            f"no connection to {endpoint.address}: {reason}. Next step: check that the Deephaven server runs there, and that "
-            "DH_KERNEL_SERVER names its host and port."
-        ) from None
 
 
 def _grpc_status(error: BaseException | None) -> tuple[Any, str]:

@@ -26,6 +26,7 @@ class Event:
 class StreamText(Event):
     """Text that was written; `name` is `stdout` or `stderr`. `log`: not by a cell, but by the server's process.
 
+    `last`: read after the server's death, and of no cell that is known.
     `raw` has the bytes where text cannot tell them and the cell's front end wants them exactly; then the text is empty.
     """
 
@@ -33,6 +34,7 @@ class StreamText(Event):
     text: str
     log: bool = False
     raw: bytes | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,11 @@ class SettingChanged(Event):
 
 @dataclass(frozen=True)
 class InputAsked(Event):
-    """The cell waits for a line from the person at the front end."""
+    """The cell waits for a line from the person at the front end; with `bytes` for so many at most of its standard input."""
 
     prompt: str
     password: bool
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,24 @@ class Answered(Event):
 
 
 @dataclass(frozen=True)
+class DetachedSession:
+    """A session on the server that no kernel is connected to. `running`: the numbers of its cells that run or wait.
+
+    `since`: when its kernel was last there, in seconds since 1970 UTC.
+    """
+
+    id: str
+    name: str
+    running: tuple[int, ...]
+    since: float
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> DetachedSession:
+        """From what the runtime says of it."""
+        return cls(content["id"], content["name"], tuple(content["running"]), content["since"])
+
+
+@dataclass(frozen=True)
 class ServerInfo(Event):
     """What the runtime says of the server when a stream opens."""
 
@@ -172,12 +193,14 @@ class ServerInfo(Event):
     heap_bytes: int
     reads_output: bool
     debugger: bool = False
+    journal: str | None = None
 
 
 def parse(header: dict[str, Any], references: Sequence[Any], buffers: Sequence[bytes] = ()) -> Event | None:
     """The event of a frame; None for one that is none of these (a newer runtime may send more)."""
     if header["kind"] == "stream":
-        return StreamText(header["cell"], header["name"], header["text"], header["log"], buffers[0] if buffers else None)
+        raw, last = buffers[0] if buffers else None, header.get("last", False)
+        return StreamText(header["cell"], header["name"], header["text"], header["log"], raw, last)
     if header["kind"] == "comm":
         return CommSent(header["cell"], header["msg_type"], header["content"], header["metadata"], buffers)
     if header["kind"] == "live":
@@ -243,6 +266,11 @@ def _answer(header: dict[str, Any], references: Sequence[Any]) -> Answered:
     return Answered("", header["request"], content, _table(content["table"], references) if "table" in content else None)
 
 
+def _ready(header: dict[str, Any]) -> ServerInfo:
+    plain = {name: header[name] for name in ("deephaven", "python", "pid", "heap_bytes", "reads_output")}
+    return ServerInfo("", **plain, debugger=header.get("debugger", False), journal=header.get("journal"))
+
+
 _READERS: dict[str, Any] = {
     "display": lambda h, r: Displayed(h["cell"], h["data"], h["metadata"], h.get("display_id"), h["update"]),
     "clear": lambda h, r: Cleared(h["cell"], h["wait"]),
@@ -251,10 +279,8 @@ _READERS: dict[str, Any] = {
     "table": _shown,
     "grid": lambda h, r: GridAsked(h["cell"], h["name"], h["height"]),
     "setting": lambda h, r: SettingChanged(h["cell"], h["name"], h["value"]),
-    "input": lambda h, r: InputAsked(h["cell"], h["prompt"], h["password"]),
+    "input": lambda h, r: InputAsked(h["cell"], h["prompt"], h["password"], h.get("bytes", 0)),
     "done": _done,
     "answer": _answer,
-    "ready": lambda h, r: ServerInfo(
-        "", h["deephaven"], h["python"], h["pid"], h["heap_bytes"], h["reads_output"], h.get("debugger", False)
-    ),
+    "ready": lambda h, r: _ready(h),
 }

@@ -14,7 +14,9 @@ from pydeephaven import Session as DeephavenSession
 
 from dh_kernel.model import Endpoint
 
-from .sent import SentTable
+from .connect import flight_client
+
+_UNREACHED = (flight.FlightUnavailableError, flight.FlightCancelledError)
 
 
 class HeadReader:
@@ -24,15 +26,13 @@ class HeadReader:
         self._session = session
         self._lock = threading.Lock()
         self._client: Any = None
-        self._location = f"grpc://{endpoint.host}:{endpoint.port}"
+        self._endpoint = endpoint
 
     def read(self, reference: Any) -> pa.Table:
         """All rows of the referenced table, as one consistent snapshot.
 
         Source: DoGet of an export ticket, Deephaven's Flight service; field metadata `deephaven:type`.
         """
-        if isinstance(reference, SentTable):
-            return reference.read()
         options = flight.FlightCallOptions(headers=self._session.grpc_metadata, timeout=60.0)
         return self._flight().do_get(flight.Ticket(reference.ticket.bytes), options).read_all()
 
@@ -45,5 +45,10 @@ class HeadReader:
     def _flight(self) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = flight.FlightClient(self._location, generic_options=[("grpc.max_receive_message_length", -1)])
+                self._client = flight_client(self._endpoint)
             return self._client
+
+
+def is_connection_error(error: Exception) -> bool:
+    """Whether the server was not reached, or not to the end: not what it answered."""
+    return isinstance(error, _UNREACHED)

@@ -166,6 +166,30 @@ def test_questions_are_answered_from_stdin(attached: Runs) -> None:
     assert done.errors.endswith("EOFError\n")
 
 
+READS = """\
+import hashlib, sys
+print(repr(sys.stdin.readline()), repr(input()))
+lines = [next(sys.stdin) for _ in range(2)]
+print(lines)
+rest = sys.stdin.read().encode(errors="surrogateescape")
+print(len(rest), hashlib.sha256(rest).hexdigest(), repr(sys.stdin.buffer.read()))
+print(sum(1 for _ in sys.stdin))
+"""
+
+
+def test_a_script_reads_standard_input(attached: Runs) -> None:
+    """As lines, as text and as bytes, with `input()` between, up to its end; more than one piece of it."""
+    script = attached.script("reads.py", READS)
+    rest = bytes(range(14, 256)) * 20_000
+    done = attached(str(script), stdin=b"one\ntwo\nthree\nfour \xff\n" + rest)
+    assert done.code == 0, done.errors
+    first, second, third, last = done.text.splitlines()
+    assert first == "'one\\n' 'two'"
+    assert second == "['three\\n', 'four \\udcff\\n']"
+    assert third == f"{len(rest)} {hashlib.sha256(rest).hexdigest()} b''"
+    assert last == "0"
+
+
 def test_no_server_is_exit_code_two(attached: Runs) -> None:
     runs = Runs(attached.folder, attached.environ, ("--host", "127.0.0.1", "--port", "1"))
     done = runs("--json", "-c", "print(1)")

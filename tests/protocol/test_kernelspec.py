@@ -74,11 +74,15 @@ def test_vector_logo_is_there(shipped: dict[str, Any]) -> None:
 @pytest.mark.parametrize("command", [("jupyter", "deephaven"), ("dh-kernel",)])
 def test_install_command_writes_one_that_jupyter_lists(command: tuple[str, ...], tmp_path: Path) -> None:
     """Both names of the command, as programs."""
-    done = run(*command, "install", "--prefix", str(tmp_path), "--name", "dh-prod", "--server", "db:10000", "--heap", "2g")
+    done = run(*command, "install", "--prefix", str(tmp_path), "--name", "dh-prod", "--server", "db:10000", "--tls")
     assert done.returncode == 0, done.stderr
     spec = listed(JUPYTER_PATH=str(tmp_path / "share/jupyter"))["dh-prod"]["spec"]
     assert spec["argv"][0] == sys.executable
-    assert spec["env"] == {"DH_KERNEL_SERVER": "db:10000", "DH_KERNEL_HEAP": "2g"}
+    assert spec["env"] == {
+        "DH_KERNEL_SERVER": "db:10000",
+        "DH_KERNEL_TLS": "1",
+        "DH_KERNEL_OF_KERNELSPEC": "SERVER TLS",
+    }
 
 
 def test_wrong_command_line_and_error_have_their_exit_codes(tmp_path: Path) -> None:

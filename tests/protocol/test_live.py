@@ -54,6 +54,8 @@ def test_an_output_is_updated_after_its_cell(kernel: Kernel, code: str) -> None:
     display_id, data = shown(run)
     assert run.result is None
     assert data["text/plain"].splitlines()[-1] == "live"
+    if code.endswith("{0}"):  # no `execute_result`, but a result all the same
+        kernel.ok(f"assert _ is Out[{run.reply['execution_count']}] is _{run.reply['execution_count']} is {name}")
     update = wait_for_update(kernel, run)
     assert update["transient"]["display_id"] == display_id
     assert set(update["data"]) == set(data)
@@ -67,6 +69,27 @@ def test_an_output_is_updated_after_its_cell(kernel: Kernel, code: str) -> None:
     assert "stopped by %dh live stop" in last["data"]["text/html"]
     assert last["data"]["application/vnd.dataresource+json"]["deephaven"]["live"] is False
     assert run.contents("update_display_data")[-1] is last
+
+
+def test_a_display_identifier_of_ones_own(kernel: Kernel) -> None:
+    """With IPython and without: by `display`, `update_display` and the handle, for tables that are live and that are not."""
+    kernel.ok(PREPARE)
+    code = (
+        "from IPython.display import display, update_display\nhandle = display(empty_table(3), display_id='mine')\n"
+        "update_display(empty_table(4), display_id='mine')\n"
+        "handle.update(empty_table(5))\nhandle.display_id"
+    )
+    run = as_lab(kernel, code, "own-1")
+    first, *later = [*run.contents("display_data"), *run.contents("update_display_data")]
+    assert {content["transient"]["display_id"] for content in (first, *later)} == {"mine"}
+    sizes = [content["data"]["application/vnd.dataresource+json"]["deephaven"]["rows"] for content in (first, *later)]
+    assert sizes == [3, 4, 5]
+    assert run.result is not None
+    assert run.result["text/plain"] == "'mine'"
+    run = as_lab(kernel, "h = display(time_table('PT0.1s'), display_id=True)\nprint(h.display_id)", "own-2")
+    assert shown(run)[0] == run.text().strip()
+    assert wait_for_update(kernel, run)["transient"]["display_id"] == run.text().strip()
+    kernel.ok("h.update('gone')\n%dh live")
 
 
 def test_updates_come_while_a_cell_runs_and_its_output_does_too(kernel: Kernel) -> None:

@@ -45,6 +45,18 @@ def test_a_slow_table_shows_its_columns_first_and_holds_nothing_up(launched_kern
     assert [row["X"] for row in update["data"][DATARESOURCE]["data"]] == [1000, 1001, 1002]
 
 
+def test_a_slow_table_that_fails_is_told_with_its_reason(launched_kernel: Kernel) -> None:
+    kernel = launched_kernel
+    kernel.ok(SLOW)
+    code = "slow_bad = empty_table(3).update_view('X = held(i) + Integer.parseInt(`x` + i)')"
+    run = kernel.finish(begin(kernel, code, cell_id="bad"))
+    kernel.ok("go.set()")
+    kernel.wait(lambda: bool(run.contents("update_display_data")), "the reason")
+    (update,) = run.contents("update_display_data")
+    assert "rows could not be read: column X: " in update["data"]["text/plain"]
+    assert "NumberFormatException" in update["data"]["text/plain"]
+
+
 def test_who_cannot_update_gets_the_rows_at_once(launched_kernel: Kernel) -> None:
     """A console, or a program that runs a notebook: what it is told later it drops."""
     kernel = launched_kernel

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from harness import Vanilla
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, Proxy, until
+from proxy import Proxy
+from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, until
 
 from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldError, SessionError, SessionLostError
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint

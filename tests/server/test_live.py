@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sessions import KEEP_ALIVE_GAVE_UP, Client, Kind, Run, until
 
+from dh_kernel.render import table_bundle
 from dh_kernel.session.events import LiveUpdate, TableShown
 
 pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
@@ -36,7 +37,7 @@ def listeners():
     gc.collect()
     return sum(type(each).__name__ == "Listening" for each in gc.get_objects())
 """
-REFERENCES = "jpy.get_type('io.deephaven.util.referencecounting.ReferenceCounted').getReferenceCountDebug(lt_leak.j_table)"
+REFERENCES = "jpy.get_type('io.deephaven.util.referencecounting.ReferenceCounted').getReferenceCountDebug(lt_leak.j_object)"
 FAST = {"live_interval_s": 0.1}
 
 
@@ -213,12 +214,62 @@ def test_it_ends_when_its_table_fails(client: Client) -> None:
 
 
 def test_a_quick_table_fails_between_two_updates(client: Client) -> None:
-    """The listener is off then; the end is noticed all the same."""
-    client.ok("%dh set live_interval_s 2")
+    """The listener for changes is off then; the output tells the error all the same, and so does the next one."""
+    client.ok("%dh set live_interval_s 60")
     table = table_of(client.ok("lt_quick = time_table('PT0.01s').update('Y = ii < 60 ? 1 : (int) `a`.charAt((int) ii)')"))
     last = client.wait_for_update(table, ended)
     assert last.ended == "the table has failed"
-    assert client.session.preview(last.table).problem
+    assert "StringIndexOutOfBounds" in str(client.session.preview(last.table).problem)
+    assert "StringIndexOutOfBounds" in str(client.preview(client.ok("lt_quick").tables[0]).problem)
+
+
+KINDS = [
+    "lt_src.rollup([agg.max_('V')], by=['K'])",
+    "lt_src.tree('Id', 'Parent')",
+    "lt_src.partition_by('K')",
+    "lt_src.partition_by('K').proxy()",
+]
+
+
+@pytest.mark.parametrize("code", KINDS)
+def test_what_is_made_of_tables_follows_them(client: Client, code: str) -> None:
+    """Rollups, trees, partitioned tables: a key that is new, and a row whose key is known."""
+    client.ok(
+        "from deephaven import agg\nlt_in = grown(1);\n"
+        "lt_src = lt_in.update(['K = X % 2', 'V = X', 'Id = X', 'Parent = X == 1 ? NULL_INT : 1']);"
+    )
+    table = table_of(client.ok(f"lt_kind = {code}"))
+    rows = table.info.rows or 0
+    client.ok("add(lt_in, 4)")
+    first = client.wait_for_update(table, lambda update: (update.table.info.rows or 0) > rows)
+    client.ok("add(lt_in, 6)")
+    client.wait_for_update(
+        table, lambda update: shown(client, update) != shown(client, first) and "6" in shown(client, update)
+    )
+    client.ok("del lt_kind")
+    assert client.wait_for_update(table, ended).ended == "the variable no longer holds the table"
+
+
+def shown(client: Client, update: LiveUpdate) -> str:
+    """The text of an update without the time."""
+    return str(table_bundle(client.session.preview(update.table))["text/plain"]).replace("snapshot", "\n")
+
+
+def test_a_kind_that_is_displayed_is_held(client: Client) -> None:
+    """Nothing but the output has it; once that ends nothing listens."""
+    client.ok("from deephaven import agg")
+    tables = []
+    for method in ("rollup([agg.max_('V')], by=['K'])", "partition_by('K')"):
+        run = client.ok(f"display(time_table('PT0.05s').update(['K = ii % 2', 'V = ii']).{method})", allow_stdin=True)
+        assert client.preview(run.tables[0]).problem is None
+        tables.append(table_of(run))
+    client.ok("gc.collect()")
+    for table in tables:
+        count = len(client.updates(table))
+        client.wait(lambda: len(client.updates(table)) > count + 2, "more updates")  # noqa: B023
+        assert {client.session.preview(update.table).problem for update in client.updates(table)} == {None}
+    client.ok("%dh live stop")
+    until(lambda: client.value("listeners()") == "0", "no listener is left")
 
 
 def test_tables_that_a_loop_displays_are_live_all(client: Client) -> None:
@@ -282,15 +333,20 @@ def test_nothing_is_live_where_nobody_wants_it(client: Client) -> None:
     assert client.ok("lt_still = empty_table(3)").tables[0].how.live is False
 
 
-def test_many_live_outputs_leave_nothing(client: Client) -> None:
-    """Tables that are replaced stop ticking, and those that stay lose their listeners."""
+def test_tables_that_are_replaced_stop_ticking(client: Client) -> None:
     until(lambda: client.value("collected()") == client.value("collected()"), "a quiet start")
     before = int(client.value("collected()"))
     for _ in range(15):
         run = client.ok("lt_leak = time_table('PT0.05s').update('Y = ii * 2')\ndisplay(lt_leak)")
         assert [client.preview(table).problem for table in run.tables] == [None, None]
     until(lambda: int(client.value("collected()")) <= before + 1, "fourteen of fifteen released", 30)
-    client.ok("%dh live stop")
+
+
+@pytest.mark.parametrize("made", ["", ".partition_by('K')", ".rollup([agg.max_('Y')], by=['K'])"])
+def test_many_live_outputs_leave_nothing(client: Client, made: str) -> None:
+    """Those that stay lose their listeners."""
+    client.ok("from deephaven import agg")
+    client.ok(f"lt_leak = time_table('PT0.05s').update(['Y = ii * 2', 'K = ii % 2']){made}", show_tables=False)
     references = client.value(REFERENCES)
     for _ in range(5):
         for table in client.ok("for _ in range(10): display(lt_leak)").tables:

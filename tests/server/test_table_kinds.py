@@ -287,19 +287,6 @@ def test_previews_of_ticking_tables_leave_nothing_ticking(one: Client) -> None:
     until(lambda: one.value("tt_listeners()") == "False", "no listener left", 20)
 
 
-def test_a_figure_shows_as_a_card(client: Client) -> None:
-    client.ok(
-        "from deephaven.plot.figure import Figure\ntt_source = empty_table(3).update(['X = i', 'Y = i * i'])\n"
-        "tt_figure = Figure().chart_title(title='Squares').plot_xy('first', tt_source, x='X', y='Y').show()",
-        show_tables=False,
-    )
-    run = client.ok("tt_figure")
-    assert run.result is not None
-    assert run.result.startswith("tt_figure — Figure (deephaven.plot.figure.Figure)")
-    assert "Squares: first" in run.result
-    assert "/iframe/widget/?name=tt_figure" in run.result
-
-
 def test_objects_that_the_server_has_no_type_for_are_no_cards(one: Client) -> None:
     assert "object at 0x" in one.value("object()")
     assert one.ok("class Own:\n    def __repr__(self): return 'own'\nOwn()").result == "own"

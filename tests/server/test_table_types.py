@@ -18,6 +18,7 @@ from sessions import Client, Kind
 
 from dh_kernel.model import TablePreview
 from dh_kernel.render import RenderOptions, table_bundle
+from dh_kernel.render.characters import pieces
 
 ROWS = 10
 DATARESOURCE = "application/vnd.dataresource+json"
@@ -67,6 +68,11 @@ def tt_make(columns):
         "Instants = new java.time.Instant[]{Instant, null}", "Ints = new int[0]",
         "Nested = new long[][]{new long[]{Long}, null, new long[0]}",
         "Floats = new float[]{Float}", "Chars = new char[]{Char}",
+        "Decimals = new java.math.BigDecimal[]{Decimal, null}", "Bigs = new java.math.BigInteger[]{Big, null}",
+        "Zoneds = new java.time.ZonedDateTime[]{Zoned, null}", "Periods = new java.time.Period[]{Period, null}",
+        "Dates = new java.time.LocalDate[]{Date, null}", "Times = new java.time.LocalTime[]{Time, null}",
+        "Durations = new java.time.Duration[]{Duration, null}", "Enums = new java.time.DayOfWeek[]{Enum, null}",
+        "Booleans = new Boolean[]{Boolean, null}", "Shorts = new short[]{Short, NULL_SHORT}",
     ])
 
 PARSE = {
@@ -140,10 +146,14 @@ class Cells(HTMLParser):
     def __init__(self, markup: str) -> None:
         super().__init__(convert_charrefs=True)
         self.rows: list[list[str | None]] = []
-        self._inside = False
+        self.names: list[str] = []
+        self._inside = self._in_name = False
         self.feed(markup)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "th":
+            self.names.append("")
+        self._in_name = tag == "th" or (self._in_name and tag != "br")
         if tag == "tr":
             self.rows.append([])
         elif tag == "td":
@@ -154,8 +164,11 @@ class Cells(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._inside &= tag != "td"
+        self._in_name &= tag != "th"
 
     def handle_data(self, data: str) -> None:
+        if self._in_name:
+            self.names[-1] += data
         if self._inside and self.rows[-1][-1] is not None:
             self.rows[-1][-1] = str(self.rows[-1][-1]) + data
 
@@ -187,14 +200,20 @@ def test_any_value_of_any_type(client: Client, columns: dict[str, list[Any]]) ->
     client.ok(f"tt_types = tt_make(json.loads({literal}))", show_tables=False)
     rows: list[dict[str, Any]] = [{} for _ in range(ROWS)]
     as_shown: list[dict[str, Any]] = [{} for _ in range(ROWS)]
-    for part in ("[:16]", "[16:]"):
-        (table,) = client.ok(f"tt_types.view([column.name for column in tt_types.columns]{part})").tables
-        show(client.preview(table), rows, as_shown)
+    vectors: list[dict[str, Any]] = [{}]
+    for part in ("[:16]", "[16:32]", "[32:]"):
+        code = f"tt_part = tt_types.view([column.name for column in tt_types.columns]{part})\ntt_part.group_by()"
+        plain, grouped = client.ok(code).tables
+        show(client.preview(plain), rows, as_shown)
+        show(client.preview(grouped), vectors, [{}])
 
     for name in ("Byte", "Short", "Int", "Long", "Char", "Boolean", "String"):
         assert [row[name] for row in rows] == [expected(name, value) for value in columns[name]], name
     check_numbers(columns, rows)
     check_arrays(columns, rows)
+    check_as_read(rows, as_shown)
+    for name in rows[0]:  # a vector has what its rows have
+        assert vectors[0][name] == [row[name] for row in rows], name
 
     for shown in (rows, as_shown):
         literal = json.dumps(json.dumps([{name: row[name] for name in TIMES} for row in shown]))
@@ -245,11 +264,77 @@ def check_arrays(columns: dict[str, list[Any]], rows: list[dict[str, Any]]) -> N
         assert row["Bytes"] == [byte, 5]
         assert row["Ints"] == []
         assert row["Nested"] == [[wanted], None, []]
-        assert row["Instants"] == [row["Instant"], None]
+        for many, one in OBJECTS.items():
+            assert row[many] == [row[one], None], many
         char = columns["Char"][position]
         assert row["Chars"] == [None if char is None else chr(char)]
         assert row["Doubles"][1] is None
         assert same_number(columns["Double"][position], row["Doubles"][0])
+
+
+OBJECTS = {
+    "Instants": "Instant",
+    "Decimals": "Decimal",
+    "Bigs": "Big",
+    "Zoneds": "Zoned",
+    "Periods": "Period",
+    "Dates": "Date",
+    "Times": "Time",
+    "Durations": "Duration",
+    "Enums": "Enum",
+    "Booleans": "Boolean",
+    "Shorts": "Short",
+}
+
+
+def check_as_read(rows: list[dict[str, Any]], as_shown: list[dict[str, Any]]) -> None:
+    """What people read: null as such, elements of arrays as they are alone, texts in quotes there."""
+    for row, read in zip(rows, as_shown, strict=True):
+        assert {name for name, value in row.items() if value is None} == {name for name, text in read.items() if text is None}
+        for name in ("Byte", "Short", "Int", "Char", "Decimal", "Big"):
+            if read[name] is not None:
+                assert pieces_visible(str(row[name])) in (read[name], read[name][1:-1]), (name, row[name], read[name])
+        for many in ("Longs", "Bytes", "Shorts"):
+            if row[many] is not None:
+                texts = ["null" if value is None else str(value) for value in row[many]]
+                assert read[many] == f"[{', '.join(texts)}]", many
+        for many in ("Strings", "Periods", "Enums", "Zoneds"):
+            if row[many] is not None:
+                assert read[many] == pieces_visible(json.dumps(row[many], ensure_ascii=False)), many
+
+
+def pieces_visible(text: str) -> str:
+    return "".join(piece for piece, _ in pieces(text))
+
+
+NAMES = st.lists(
+    # jpy (42.7) cuts characters beyond 16 bits
+    st.text(st.characters(categories=["L", "Nd", "Pc", "Sc", "Mn", "Cf"], max_codepoint=0xFFFF), max_size=8).map("A{}".format),
+    min_size=6,
+    max_size=6,
+)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
+@given(NAMES)
+def test_any_name_that_a_column_may_have(client: Client, names: list[str]) -> None:
+    """Those that the server makes of any text: names with other letters, joiners, signs."""
+    literal = json.dumps(json.dumps(names))
+    client.ok(
+        "tt_legal = java('io.deephaven.api.util.NameValidator').legalizeColumnNames("
+        f"jpy.array('java.lang.String', json.loads({literal})), True)\ntt_legal = [str(name) for name in tt_legal]",
+        show_tables=False,
+    )
+    run = client.ok("print(json.dumps(tt_legal))\nnew_table([int_col(name, [n]) for n, name in enumerate(tt_legal)])")
+    legal = json.loads(run.text())
+    preview = client.preview(run.tables[0])
+    bundle = table_bundle(preview, options=OPTIONS)
+    resource: Any = bundle[DATARESOURCE]
+    assert [column.name for column in preview.info.columns] == legal
+    assert resource["data"] == [{name: number for number, name in enumerate(legal)}]
+    assert Cells(str(bundle["text/html"])).names == [pieces_visible(name) for name in legal]
+    header = str(bundle["text/plain"]).splitlines()[1]
+    assert all(pieces_visible(name) in header for name in legal)
 
 
 def check_text(text: str, html: list[list[str | None]]) -> None:

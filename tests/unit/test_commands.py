@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dh_kernel.commands import CommandError, attach_endpoint, command_of, without_secrets
-from dh_kernel.model import PSK_AUTH_TYPE
+from dh_kernel.model import PSK_AUTH_TYPE, Tls
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,27 @@ def test_an_endpoint_takes_its_key_from_where_the_line_says(tmp_path: Path) -> N
     by_variable = attach_endpoint(["--key-env=K", "[::1]:10000", "--auth", "basic"], {"K": "me:secret"})
     assert (by_variable.host, by_variable.auth_type, by_variable.auth_token) == ("[::1]", "Basic", "me:secret")
     assert attach_endpoint(["h:1", "--anonymous"], {}).auth_type == "Anonymous"
+    taken: dict[str, str] = {}
+    attach_endpoint(["--host", "h", "--port=1", "--auth-type", "psk", "--auth-token-file=env:K"], {"K": "s", "L": "t"}, taken)
+    assert taken == {"K": "s"}
+
+
+def test_an_endpoint_is_spoken_to_as_the_line_says(tmp_path: Path) -> None:
+    for name, kind in (("ca", "CERTIFICATE"), ("cert", "CERTIFICATE"), ("key", "PRIVATE KEY")):
+        (tmp_path / name).write_text(f"-----BEGIN {kind}-----\n{name}\n-----END {kind}-----\n")
+        (tmp_path / name).chmod(0o600)
+    assert attach_endpoint(["h:1", "--tls"], {}).tls == Tls()
+    assert attach_endpoint(["dh+tls://h:1"], {}).tls == Tls()
+    files = ["--tls-ca-cert", "ca", "--tls-client-cert", "cert", "--tls-client-key", "key"]
+    words = [str(tmp_path / word) if not word.startswith("-") else word for word in files]
+    made = attach_endpoint(
+        ["h:1", *words, "--header", "x=env:K", "--header=y=text:a b", "--channel-option=grpc.a=1"], {"K": "s"}
+    )
+    assert made.tls is not None
+    assert [
+        text is not None and name in text for name, text in zip((b"ca", b"cert", b"key"), vars(made.tls).values(), strict=True)
+    ] == [True] * 3
+    assert (made.headers, made.options) == ((("x", "s"), ("y", "a b")), (("grpc.a", 1),))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +96,13 @@ def test_an_endpoint_takes_its_key_from_where_the_line_says(tmp_path: Path) -> N
         (["h:1", "--auth", "psk"], "needs a key"),
         (["h:1", "--anonymous", "--key-env", "K"], "does not go with a key"),
         (["h:1", "--key-file", "f", "--key-env", "K"], "one of"),
+        (["h:1", "--host", "h"], "HOST:PORT"),
+        (["dh+plain://h:1", "--tls"], "leave one of them out"),
+        (["dh+tls://me:hunter2@h:1"], "write dh+tls://h:1"),
+        (["h:1", "--tls-client-cert", "/nowhere/cert"], "--tls-client-key too"),
+        (["h:1", "--tls-ca-cert", "/nowhere/ca"], "--tls-ca-cert: the certificate file /nowhere/ca cannot be read"),
+        (["h:1", "--header", "x=hunter2"], "has to be file:PATH"),
+        (["h:1", "--auth", "annonymous"], "Did you mean anonymous?"),
     ],
 )
 def test_what_leads_nowhere_says_what_to_write_and_shows_no_key(arguments: list[str], problem: str) -> None:
@@ -94,6 +122,9 @@ def test_what_leads_nowhere_says_what_to_write_and_shows_no_key(arguments: list[
         "%dh attach me:hunter2@h:1",
         "%dh attach 'https://h:1/?psk=hunter2'",
         "x = 1\n%dh attach h:1 --token 'hunter2",
+        "%dh attach h:1 --header x-token=hunter2",
+        "%dh attach h:1 --header=x-token=text:hunter2 --tls",
+        "%dh attach dh+tls://me:hunter2@h:1",
     ],
 )
 def test_what_may_be_a_key_is_hidden(code: str) -> None:
@@ -103,7 +134,13 @@ def test_what_may_be_a_key_is_hidden(code: str) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["%dh attach h:1 --key-file '/a b/key' --auth psk", "%dh attach h:1 --key-env=K", "%dh attach  h:1 --anonymous", "x = 1"],
+    [
+        "%dh attach dh+tls://h:1 --tls-client-cert c --tls-client-key=k --header x=env:X --channel-option grpc.a=1 --tls",
+        "%dh attach h:1 --key-file '/a b/key' --auth psk",
+        "%dh attach h:1 --key-env=K",
+        "%dh attach  h:1 --anonymous",
+        "x = 1",
+    ],
 )
 def test_lines_without_keys_stay_as_they_are(code: str) -> None:
     assert without_secrets(code) == code

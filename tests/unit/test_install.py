@@ -68,8 +68,8 @@ def test_user_is_the_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_settings_are_baked_in(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths become absolute: a kernel starts in the directory of its notebook."""
     monkeypatch.chdir(tmp_path)
-    arguments = ["--server", "db:10000", "--auth-type", "psk", "--key-file", "key", "--heap", "4g"]
-    arguments += ["--jvm-args=-Xss2m -Da=b", "--env", "TZ=UTC", "--env", "EQUALS=a=b"]
+    arguments = ["--host", "db", "--auth-type", "psk", "--key-file", "key", "--tls-ca-cert", "ca.pem"]
+    arguments += ["--header", "x-tenant=file:tenant", "--header", "x-id=env:ID", "--env", "TZ=UTC", "--env", "EQUALS=a=b"]
     assert main(["install", "--prefix", ".", "--name", "prod", *arguments]) == 0
     assert written(tmp_path, "prod")["env"] == {
         "TZ": "UTC",
@@ -77,11 +77,22 @@ def test_settings_are_baked_in(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "DH_KERNEL_SERVER": "db:10000",
         "DH_KERNEL_AUTH_TYPE": "psk",
         "DH_KERNEL_KEY_FILE": str(tmp_path / "key"),
-        "DH_KERNEL_HEAP": "4g",
-        "DH_KERNEL_JVM_ARGS": "-Xss2m -Da=b",
+        "DH_KERNEL_TLS_CA_CERT": str(tmp_path / "ca.pem"),
+        "DH_KERNEL_HEADERS": f"x-tenant=file:{tmp_path / 'tenant'} x-id=env:ID",
+        "DH_KERNEL_OF_KERNELSPEC": "SERVER AUTH_TYPE KEY_FILE TLS_CA_CERT HEADERS",
     }
     assert written(tmp_path, "prod")["display_name"] == "prod"
     assert "cannot be read yet" in capsys.readouterr().out
+
+
+def test_settings_of_a_launched_server_are_baked_in(tmp_path: Path) -> None:
+    assert main(["install", "--prefix", str(tmp_path), "--heap", "4g", "--jvm-args=-Xss2m -Da=b", "--port", "1234"]) == 0
+    assert written(tmp_path)["env"] == {
+        "DH_KERNEL_HEAP": "4g",
+        "DH_KERNEL_JVM_ARGS": "-Xss2m -Da=b",
+        "DH_KERNEL_PORT": "1234",
+        "DH_KERNEL_OF_KERNELSPEC": "PORT HEAP JVM_ARGS",
+    }
 
 
 def test_install_twice_replaces(tmp_path: Path) -> None:
@@ -103,6 +114,10 @@ def test_install_twice_replaces(tmp_path: Path) -> None:
         [f"--jvm-args=-Dauthentication.psk={KEY}"],
         ["--env", f"DH_KERNEL_JVM_ARGS=-Djavax.net.ssl.keyStorePassword={KEY}"],
         ["--server", f"http://db:10000/?psk={KEY}"],
+        ["--host", f"dh+tls://me:{KEY}@db:10000"],
+        ["--host", "db", "--header", f"x-token=text:{KEY}"],
+        ["--host", "db", "--header", f"x={KEY}"],
+        ["--host", "db", "--channel-option", f"grpc.http_proxy=http://me:{KEY}@proxy"],
     ],
 )
 def test_a_secret_is_refused_and_not_repeated(
@@ -132,6 +147,13 @@ def test_a_secret_is_refused_and_not_repeated(
         (["--server", "localhost"], "write localhost:10000"),
         (["--env", "NOVALUE"], "NAME=VALUE"),
         (["--env", "DH_KERNEL_HAEP=1g"], "DH_KERNEL_HEAP"),
+        (["--host", "db", "--heap", "4g"], "DH_KERNEL_HEAP is for a server that the kernel launches"),
+        (["--host", "db", "--server", "db:1"], "leave one of them out"),
+        (["--host", "dh+plain://db", "--tls"], "leave one of them out"),
+        (["--host", "db", "--tls-client-cert", "c"], "DH_KERNEL_TLS_CLIENT_KEY too"),
+        (["--host", "db", "--auth-type", "anonymous", "--key-file", "k"], "gives a key"),
+        (["--host", "db", "--auth-type", "pks"], "Did you mean psk?"),
+        (["--key-file", "k"], "DH_KERNEL_SERVER"),
     ],
 )
 def test_bad_values_write_nothing(
@@ -168,6 +190,30 @@ def test_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixture[
         main(arguments)
     assert left.value.code == 64
     assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["install", "--key", KEY], "Did you mean --key-file?"),
+        (["install", f"--psk={KEY}"], "there is no option --psk."),
+        (["install", "--key-fil", KEY], "Did you mean --key-file?"),
+        (["doctor", "--tls-ca", KEY], "Did you mean --tls-ca-cert?"),
+        (["install", KEY], "more words"),
+        (["install", "--haep", "4g"], "Did you mean --heap?"),
+    ],
+)
+def test_an_option_that_is_not_known_names_the_closest_and_repeats_no_value(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What was meant for it may be a key; so an option cannot be shortened either."""
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--prefix", str(tmp_path)] if words[0] == "install" else words)
+    assert left.value.code == 64
+    told = capsys.readouterr()
+    assert says in told.err
+    assert KEY not in told.err + told.out
+    assert not (tmp_path / "share").exists()
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,8 @@ class Session:
         self.sent: list[tuple[str, Any]] = []
 
     def send(self, kind: str, **fields: Any) -> None:
-        self.sent.append((kind, fields["outputs"]))
+        (value,) = fields.values()
+        self.sent.append((kind, value))
 
 
 def table(name: str = "d1") -> TableShown:
@@ -83,6 +84,7 @@ def test_an_output_that_has_ended_is_not_updated_again() -> None:
     shown.publish(LiveUpdate("unknown", table("unknown"), 0.0))
     shown.outputs.end_all("the kernel has ended")
     assert shown.texts == ["new\nsnapshot of 1970-01-01 00:00:00 UTC, no longer live: its time was over"]
+    assert ("live_unseen", "unknown") in shown.session.sent, "the server need not go on with it"
 
 
 def test_the_end_of_a_session_leaves_its_last_states() -> None:

@@ -141,7 +141,8 @@ def kernel(channel: Channel) -> Kernel:
 def test_hello_names_the_session_and_nothing_goes_before_resume(channel: Channel, kernel: Kernel) -> None:
     channel.queue({"kind": "x", "n": 1})
     stream = kernel.connect()
-    assert stream.hello == {"kind": "hello", "session": "s1", "fresh": True, "seq": 0, "ack": 0}
+    assert len(stream.hello.pop("server")) == 32
+    assert stream.hello == {"kind": "hello", "session": "s1", "fresh": True, "seq": 0, "ack": 0, "acked": 0}
     assert kernel.frames == []
     stream.receiver.on_data(pack({"kind": "resume", "seq": 0, "ack": 0}), [])
     kernel.wait(lambda: kernel.numbers() == [1])

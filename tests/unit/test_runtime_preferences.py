@@ -8,13 +8,51 @@ import pytest
 
 from dh_kernel.runtime.dh_line import DhUsageError, Expression, expression_of, words_of
 from dh_kernel.runtime.preferences import CHECKS, PreferenceError, Preferences
-from dh_kernel.settings import TABLE_SETTINGS, Settings
+from dh_kernel.settings import TABLE_SETTINGS, VARIABLES, Settings, load_settings
 
 
 def test_the_server_and_the_kernel_have_the_same_names_and_defaults() -> None:
     names = tuple(field.name for field in fields(Preferences))
     assert names == TABLE_SETTINGS == tuple(CHECKS)
     assert Preferences() == Preferences(**Settings().for_tables())
+
+
+EDGES = [
+    "-1",
+    "0",
+    "0.05",
+    "0.1",
+    "1",
+    "20",
+    "21",
+    "999",
+    "1000",
+    "1001",
+    "3600",
+    "3601",
+    "10000",
+    "10001",
+    "604800",
+    "604801",
+]
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE_SETTINGS if name not in ("show_tables", "live")])
+def test_the_server_and_the_kernel_have_the_same_bounds(name: str) -> None:
+    def kernel_takes(text: str) -> bool:
+        _, error = load_settings((), {VARIABLES[name]: text}, ())
+        return error is None
+
+    def server_takes(text: str) -> bool:
+        try:
+            Preferences().change(name, text)
+        except PreferenceError:
+            return False
+        return True
+
+    taken = [text for text in EDGES if kernel_takes(text)]
+    assert taken == [text for text in EDGES if server_takes(text)]
+    assert 0 < len(taken) < len(EDGES)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from dh_kernel.model import Death
 from dh_kernel.server import LaunchOptions, describe
-from dh_kernel.server.death import telling
+from dh_kernel.server.death import telling, without_report
 
 OPTIONS = LaunchOptions(heap="3g")
 
@@ -46,6 +46,17 @@ def test_out_of_memory_names_heap_and_setting() -> None:
     assert "out of memory" in text
     assert "heap of 3g was full: set DH_KERNEL_HEAP to more" in text
     assert "OutOfMemoryError" in text
+
+
+def test_a_crash_goes_by_the_signal_that_caused_it() -> None:
+    text = describe(Death(None, signal.SIGABRT, ("#  SIGSEGV (0xb) at pc=0x00007f, pid=12, tid=13",)), OPTIONS)
+    assert text.startswith("The Deephaven server ended: signal SIGSEGV (a crash in native code).")
+
+
+def test_what_java_says_of_its_end_is_no_output_of_users() -> None:
+    assert without_report("a\nTerminating due to java.lang.OutOfMemoryError: Java heap space\n") == "a\n"
+    assert without_report("#\n# A fatal error has been detected by the Java Runtime Environment:\n#\n#  SIGSEGV") == ""
+    assert without_report("# mine\n") == "# mine\n"
 
 
 def test_frames_and_a_crashed_jvms_advice_are_no_telling_lines() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from dh_kernel.attaching import Address, address_of
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
-from dh_kernel.settings import TABLE_SETTINGS, VARIABLES, KernelSettings, Settings, heap_mb, host_and_port, load_settings
+from dh_kernel.settings import TABLE_SETTINGS, VARIABLES, KernelSettings, Settings, heap_mb, load_settings
 
 KEY = "s3cr3t-key"
 
@@ -54,7 +55,7 @@ def test_nothing_set_launches_with_the_kernels_own_python() -> None:
 def test_defaults_in_the_help_are_the_defaults() -> None:
     """What `--help-all` tells is what happens."""
     told, real = KernelSettings(), Settings()
-    for name in ("port", "start_timeout_s", *TABLE_SETTINGS, "browser_url", "interrupt_grace_s", "debug"):
+    for name in ("port", "start_timeout_s", *TABLE_SETTINGS, "browser_url", "interrupt_grace_s", "restart", "debug"):
         assert getattr(told, name) == getattr(real, name), name
 
 
@@ -138,14 +139,17 @@ def test_bad_command_line(argument: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("localhost:10000", ("localhost", 10000)),
-        (" dh.example.com:443 ", ("dh.example.com", 443)),
-        ("[::1]:10000", ("[::1]", 10000)),
+        ("localhost:10000", Address("localhost", 10000)),
+        (" dh.example.com:443 ", Address("dh.example.com", 443)),
+        ("[::1]:10000", Address("[::1]", 10000)),
+        ("dh+plain://h:1", Address("h", 1, tls=False)),
+        ("dh+tls://h:1/", Address("h", 1, tls=True)),
+        ("DH+TLS://[::1]:443", Address("[::1]", 443, tls=True)),
     ],
 )
-def test_address(text: str, expected: tuple[str, int]) -> None:
-    """A host and a port; an IPv6 address in brackets, as a gRPC target has it."""
-    assert host_and_port(text) == expected
+def test_address(text: str, expected: Address) -> None:
+    """A host and a port, or a URL; an IPv6 address in brackets, as a gRPC target has it."""
+    assert address_of(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -162,6 +166,11 @@ def test_address(text: str, expected: tuple[str, int]) -> None:
         (f"http://host:10000/?psk={KEY}", "write host:10000"),
         (f"https://me:{KEY}@host:10000", "write host:10000"),
         (f"http://host/?psk={KEY}", "write host:10000"),
+        (f"dh+tls://me:{KEY}@host:10000", "write dh+tls://host:10000"),
+        (f"dh+tls://host:10000/?psk={KEY}", "write dh+tls://host:10000"),
+        ("https://host:10000", "dh+tls://host:10000"),
+        ("dh+ssl://host:10000", "dh+plain://host:10000"),
+        ("dh+tls://host", "write host:10000"),
         ("ho st:1", "not a host and a port"),
     ],
 )
@@ -264,8 +273,7 @@ def test_auth_types() -> None:
         endpoint = load(SERVER="h:1", KEY=KEY, AUTH_TYPE=given).endpoint
         assert endpoint is not None
         assert (endpoint.auth_type, endpoint.auth_token) == (expected, KEY)
-    anonymous = load(SERVER="h:1", KEY=KEY, AUTH_TYPE="anonymous").endpoint
-    assert anonymous == Endpoint("h", 1)
+    assert load(SERVER="h:1", AUTH_TYPE="anonymous").endpoint == Endpoint("h", 1)
     assert "needs a key" in error_of(SERVER="h:1", AUTH_TYPE="psk")
 
 
