@@ -91,6 +91,21 @@ def checked_jvm_args(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(arguments)
 
 
+def deephaven_version(text: str) -> str:
+    """A version as the package index has it."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)+((a|b|rc|\.post|\.dev)[0-9]+)?", text.strip()):
+        raise SettingsError(f"{text!r} is no version: write 41.11, or 42.7.")
+    return text.strip()
+
+
+def requirements(texts: Sequence[str]) -> tuple[str, ...]:
+    """What pip is given, each of which must be a package: options would change more than an environment."""
+    for text in texts:
+        if not re.match(r"[A-Za-z0-9._/~]", text):
+            raise SettingsError(f"{text!r} is no package: write names and versions, 'deephaven-plugin-ui>=0.20'.")
+    return tuple(texts)
+
+
 def executable_path(text: str) -> str:
     """Absolute path of an interpreter, given as a path or as a name on PATH. Symbolic links stay: they make a venv."""
     found = shutil.which(os.path.expanduser(text))

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from dh_kernel import __version__, versions
 from dh_kernel.attach_options import DEFAULT_PORT, PATHS, absolute, add_attach_options, attach_settings, closest_option
+from dh_kernel.credentials import Unread
 from dh_kernel.declarations import FIELDS, Declaration
 from dh_kernel.errors import DhKernelError, SettingsError
 from dh_kernel.settings import VARIABLES, as_arguments, load_settings
@@ -258,8 +259,8 @@ def _install(arguments: argparse.Namespace) -> None:
 
 
 def _install_version(environment: dict[str, str]) -> None:
-    """The environment that a kernelspec's kernels will use."""
-    settings, problem = load_settings([], {**os.environ, **environment})
+    """The version of Deephaven that the kernelspec's kernels will use."""
+    settings, problem = load_settings([], {**os.environ, **environment}, secrets=Unread())
     wanted = versions.wanted(settings)
     if problem is None and wanted is not None:
         versions.provide(wanted, lambda line: print(line, file=sys.stderr, flush=True))

@@ -193,15 +193,15 @@ class Settings:
     )
     deephaven_version: str = setting(
         "",
-        "Launch servers of this version, '41.11', in an environment that is installed once, in the user's cache folder, with"
-        " the Python that `python` names.",
+        "Launch servers of this version, '41.11', from an environment that is installed once, in the user's cache folder, for"
+        " the interpreter that `python` names.",
         check=checks.deephaven_version,
         only=LAUNCHED,
-        shown="what its environment has",
+        shown="what the environment of `python` has",
     )
     deephaven_packages: tuple[str, ...] = setting(
         (),
-        "What else is installed there, as pip takes it: 'deephaven-plugin-ui', 'matplotlib>=3.8'.",
+        "What else is installed there, as pip takes it: 'deephaven-plugin-ui matplotlib>=3.8'.",
         check=checks.requirements,
         only=LAUNCHED,
     )

@@ -254,6 +254,12 @@ class _Checker:
         return Settings(endpoint=endpoint, warnings=warnings, withheld=withheld, **values)
 
     def _contradictions(self, endpoint: Endpoint | None) -> None:
+        packages = self._values.given("deephaven_packages")
+        if packages is not None and self._values.given("deephaven_version") is None:
+            self._problems.append(
+                f"{packages.source}: packages are installed beside a version of Deephaven: name one in"
+                f" {VARIABLES['deephaven_version']}."
+            )
         server = self._values.given("server")
         if server is not None and endpoint is not None:
             for given in self._given_only(LAUNCHED):

@@ -16,7 +16,7 @@ from dh_kernel.launching import keep_standby
 from dh_kernel.server import standby
 from dh_kernel.settings import VARIABLES, load_settings, withhold
 
-_READY_WITHIN_S = 300.0
+_READY_WITHIN_S = 900.0
 _LOOK_EVERY_S = 0.2
 
 

@@ -45,6 +45,7 @@ class Trial:
 
 
 # Leaves no variable, and loads what most first cells need.
+_WARMED_WITHIN_S = 500.0
 _WARMING_CELL = """
 __import__("deephaven.time"); __import__("deephaven.plot"); __import__("deephaven.agg")
 __import__("deephaven").empty_table(1000).update(["X = i", "Y = Math.sin(X)", "S = `a` + i"]).where("X > 3").sort("Y")
@@ -105,7 +106,7 @@ def main() -> int:
         os.nice(10)
     where = json.load(sys.stdin)
     endpoint = Endpoint("127.0.0.1", where["port"], PSK_AUTH_TYPE, where["key"])
-    error = run_cell(endpoint, _WARMING_CELL, launched=True, stays=True).error
+    error = run_cell(endpoint, _WARMING_CELL, launched=True, timeout_s=_WARMED_WITHIN_S, stays=True).error
     if error is not None:
         print(error, file=sys.stderr)
     return 0 if error is None else 1

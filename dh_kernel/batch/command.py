@@ -262,11 +262,8 @@ def _check(order: Order, given: argparse.Namespace) -> None:
         raise UsageError("--auth-type, --auth-token-file, --tls and the like go with --host")
     if order.attached and (order.items[0].arguments[1:] or any(item.arguments[1:] for item in order.items)):
         raise UsageError("sys.argv belongs to the server's process, which others use too. Use -p name=value")
-    launched_only = [
-        name
-        for name in ("python", "deephaven_version", "heap", "jvm_args", "java_home")
-        if getattr(given, name, None) is not None
-    ]
+    names = ("python", "deephaven_version", "deephaven_packages", "heap", "jvm_args", "java_home")
+    launched_only = [name for name in names if getattr(given, name, None) is not None]
     if order.attached and (launched_only or given.env):
         option = "--" + launched_only[0].replace("_", "-") if launched_only else "--env"
         raise UsageError(f"{option} is for a server that is launched, and this one runs already")
@@ -335,13 +332,13 @@ def _settings(given: argparse.Namespace, serves: bool) -> dict[str, list[str]]:
         "java_home": given.java_home,
         "heap": given.heap,
         "jvm_args": given.jvm_args,
+        "deephaven_version": given.deephaven_version,
+        "deephaven_packages": given.deephaven_packages,
         "rows": given.rows,
         "port": given.port if serves else None,
         "private_names": "0" if given.shared_names else "1",
         "detached_time_s": "0",  # who would pick it up?
         "show_tables": "0" if given.no_show_tables else None,
-        "deephaven_version": given.deephaven_version,
-        "deephaven_packages": given.deephaven_packages,
         "timings": "1" if given.timings else None,
     }
     return {**settings, **{name: [str(value)] for name, value in values.items() if value is not None}}

@@ -36,7 +36,9 @@ from .process import ServerProcess
 
 QUIET_S = 12.0
 TICK_S = 0.1
-WARM_WITHIN_S = 120.0
+# Long, since a spare gets what others leave of a busy machine.
+READY_WITHIN_S = 900.0
+WARM_WITHIN_S = 600.0
 RETRY_S = 60.0
 ASKED_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.25
@@ -126,6 +128,7 @@ class Keeper:
 
     def _keep(self, request: Mapping[str, Any]) -> None:
         wanted = dict(request["options"], spare=True, jvm_args=tuple(request["options"]["jvm_args"]))
+        wanted["start_timeout_s"] = max(wanted["start_timeout_s"], READY_WITHIN_S)
         wish = _Wish(
             request["key"], LaunchOptions(**wanted), int(request["count"]), float(request["idle_s"]), request["environment"]
         )

@@ -481,3 +481,13 @@ def test_a_cell_that_comes_early_can_be_interrupted(held_up: Kernel, gate: Gate)
     assert held_up.finish(run).error["ename"] == "KeyboardInterrupt"
     gate.open()
     assert held_up.ok("print('now')", 120.0).text() == "now\n"
+
+
+def test_what_a_thread_puts_out_right_behind_its_cells_end_shows(launched_kernel: Kernel) -> None:
+    """Each of them: it may arrive together with the end."""
+    code = "import threading\nfor n in range(20): threading.Thread(target=lambda n=n: display(n)).start()"
+    runs = [launched_kernel.send(code) for _ in range(15)]
+    for run in runs:
+        launched_kernel.finish(run)
+        launched_kernel.wait(lambda: len(run.bundles) == 20, "the displays of all threads")  # noqa: B023
+        assert sorted(int(bundle["text/plain"]) for bundle in run.bundles) == list(range(20))

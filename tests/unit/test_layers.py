@@ -80,6 +80,8 @@ ALLOWED = {
         "versions",
         "doctor",
         "standby",
+        "versions",
+        "credentials",
         "kernelspecs",
         "batch",
         "install",
