@@ -21,8 +21,10 @@ from .greeting import greet, roots
 _KEEP_ALIVE: list[tuple[str, int | str]] = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # of a ping beside data, 60 s by default, which the one above waits for
     ("grpc.http2.max_pings_without_data", 0),
 ]
+_PATIENT: list[tuple[str, int | str]] = [("grpc.http2.ping_timeout_ms", (1 << 31) - 1)]
 # No limit on a message: a table's reference and a long line must pass. A connection after a broken one is tried at once: else
 # gRPC lets all channels to one address share a connection, and the pause after its failures.
 CLIENT_OPTIONS: list[tuple[str, int | str]] = [
@@ -70,7 +72,7 @@ def connect(endpoint: Endpoint, *, keep_alive: bool = True) -> DeephavenSession:
 
 def channel_options(endpoint: Endpoint, *, keep_alive: bool = True) -> list[tuple[str, int | str]]:
     """gRPC's options: ours, and over them the user's."""
-    return list({**dict(CLIENT_OPTIONS), **dict(_KEEP_ALIVE if keep_alive else ()), **dict(endpoint.options)}.items())
+    return list({**dict(CLIENT_OPTIONS), **dict(_KEEP_ALIVE if keep_alive else _PATIENT), **dict(endpoint.options)}.items())
 
 
 def flight_client(endpoint: Endpoint) -> Any:

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import pytest
 from harness import LAUNCHED, Kernel, Place, Vanilla, started
 from pydeephaven import Session
@@ -97,3 +101,19 @@ def test_a_restart_on_an_attached_server_takes_away_what_the_kernel_assigned(
         assert attached_kernel.ok(ticks).text() == "True theirs theirs\n"
         session.run_script("del alias_9, retaken_9, theirs_9")
     session.close()
+
+
+@pytest.mark.long
+def test_a_server_that_is_stopped_for_more_than_a_minute(place: Place) -> None:
+    """No connection gives up on it: when it goes on, so does the cell, and nothing is lost."""
+    with started(place, LAUNCHED) as kernel:
+        server = int(kernel.ok("import os\nprint(os.getpid())", READY_TIMEOUT_S).text())
+        run = kernel.send("import time\nfor n in range(100):\n    print(n)\n    time.sleep(0.02)")
+        kernel.wait(lambda: "20\n" in run.text(), "output")
+        os.killpg(server, signal.SIGSTOP)
+        time.sleep(75.0)
+        os.killpg(server, signal.SIGCONT)
+        kernel.finish(run)
+        assert run.text() == "".join(f"{n}\n" for n in range(100))
+        assert "has not answered" in run.text("stderr")
+        assert "answers again" in run.text("stderr")
