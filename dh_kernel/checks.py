@@ -26,21 +26,6 @@ def number(least: float, most: float) -> Callable[[Any], Any]:
     return check
 
 
-def deephaven_version(text: str) -> str:
-    """A version as the package index has it."""
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)+((a|b|rc|\.post|\.dev)[0-9]+)?", text.strip()):
-        raise SettingsError(f"{text!r} is no version: write 41.11, or 42.7.")
-    return text.strip()
-
-
-def requirements(texts: Sequence[str]) -> tuple[str, ...]:
-    """What pip is given, each of which must be a package: options would change more than an environment."""
-    for text in texts:
-        if not re.match(r"[A-Za-z0-9._/~]", text):
-            raise SettingsError(f"{text!r} is no package: write names and versions, 'deephaven-plugin-ui>=0.20'.")
-    return tuple(texts)
-
-
 def restart(name: str) -> str:
     """What the next cell does after a death."""
     if name not in ("automatic", "ask", "never"):

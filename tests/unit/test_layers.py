@@ -80,7 +80,6 @@ ALLOWED = {
         "versions",
         "doctor",
         "standby",
-        "versions",
         "credentials",
         "kernelspecs",
         "batch",
