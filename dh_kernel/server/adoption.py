@@ -81,9 +81,10 @@ class Adoption:
 
 
 def stamps() -> list[tuple[str, int]]:
-    """The folders that modules come from, and when each was changed last: an installation or an upgrade changes one."""
+    """The folders that modules came from, and when each was changed last: an installation or an upgrade changes one."""
+    files = [str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())]
     found = []
     for folder in sys.path:
-        if os.path.isabs(folder) and os.path.isdir(folder):
+        if os.path.isabs(folder) and os.path.isdir(folder) and any(file.startswith(folder + os.sep) for file in files):
             found.append((folder, os.stat(folder).st_mtime_ns))
     return found

@@ -41,7 +41,7 @@ LAST_LINES = 20
 _LINES_SEARCHED = 200  # a trace of Java, and what others log meanwhile
 _NEW_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows only
 _END_TIMEOUT_S = 5.0
-_ADOPTED_WITHIN_S = 3.0
+_ADOPTED_WITHIN_S = 10.0
 _LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
 # Run as a module of its own, so that the server's __main__ has no name but those every Python has. The working directory comes
 # back to the path when the server has started: a json.py there must not be what it imports.

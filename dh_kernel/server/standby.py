@@ -40,7 +40,7 @@ from .options import LaunchOptions
 
 POSSIBLE = os.name == "posix" and hasattr(socket, "send_fds")
 LONGEST_ORDER = 60_000  # bytes: fits into a pipe at once, so that a stopped server cannot hold up a kernel
-_EXCHANGE_S = 2.0
+_EXCHANGE_S = 5.0
 _KEEPER_STARTS_WITHIN_S = 20.0
 _LONGEST_PATH = 100  # of a socket, by the system
 # What is read when a Python, a JVM or a numeric library starts. All other variables are set when a server is claimed.

@@ -39,7 +39,9 @@ def look():
         "filters": [str(each) for each in __import__("warnings").filters],
         "handlers": [str(each) for each in __import__("logging").getLogger().handlers],
         "signals": [str(signal.getsignal(n)).split(" at ")[0] for n in range(1, 32)],
-        "threads": sorted(t.name.rstrip("0123456789abcdef") for t in __import__("threading").enumerate()),
+        "threads": sorted({
+            t.name.rstrip("0123456789abcdef") for t in __import__("threading").enumerate() if t.name != "dh-warm-up"
+        }),
         "limits": __import__("resource").getrlimit(7),
         "pipes": sum("pipe" in os.path.realpath(f"/dev/fd/{n}") for n in range(999)),
         "nice": os.nice(0), "cpus": sorted(os.sched_getaffinity(0)),
