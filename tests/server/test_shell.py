@@ -63,7 +63,7 @@ def test_tables_of_a_timed_cell_show(client: Client) -> None:
 
 def test_results_and_inputs_have_names(client: Client) -> None:
     first = client.ok("40 + 2")
-    number = first.id[1:]
+    number = first.id.rpartition("-")[2]
     assert client.value(f"_ + _{number} + Out[{number}]") == "126"
     assert client.value(f"In[{number}], _i{number}") == "('40 + 2', '40 + 2')"
     client.ok("'marker'")
