@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import psutil  # type: ignore[import-untyped]
 from clients import BenchmarkError
 from machine import MB
-from peers import EMBEDDED, IPYKERNEL, OURS, ROOT, Bench
+from peers import EMBEDDED, IPYKERNEL, OURS, OURS_STANDBY, ROOT, Bench
 from report import Row
+from starts import await_spare, keeper
 from turns import rounds_of_names
 
 LINES = 2_000_000
@@ -57,16 +58,23 @@ class _Ended:
 
 
 def run_hello(bench: Bench, row: Row) -> None:
-    """`run -c "print('hello')"`, from the command's start to its end, everything launched anew."""
+    """`run -c "print('hello')"`, from the command's start to its end, everything launched anew; and from a spare server."""
 
     def measure(name: str, discard: bool) -> None:
+        if name == OURS_STANDBY:
+            await_spare(bench)
         ended = _command(bench, name, "print('hello')")
         if b"hello" not in ended.tail:
             raise BenchmarkError(f"{name}: it did not print hello but {ended.tail!r}")
         if not discard:
-            row.add("print('hello')", "s", name, ended.seconds)
+            metric = "print('hello')"
+            if name != OURS_STANDBY:
+                row.add(metric, "s", name, ended.seconds)
+            if name != OURS:
+                row.add(f"{metric}, from standby", "s", OURS if name == OURS_STANDBY else name, ended.seconds)
 
-    rounds_of_names(bench, row, (OURS, IPYKERNEL, EMBEDDED), measure)
+    with keeper(bench):
+        rounds_of_names(bench, row, (OURS, OURS_STANDBY, IPYKERNEL, EMBEDDED), measure)
 
 
 def run_pour(bench: Bench, row: Row) -> None:
@@ -105,7 +113,9 @@ def _command(bench: Bench, name: str, code: str, then: str = "") -> _Ended:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PYTHONPATH": path, "DH_KERNEL_HEAP": bench.heap}
     environment["IPYTHONDIR"] = str(bench.scratch / "ipython")
-    if name == OURS:
+    if name == OURS_STANDBY:
+        environment |= {**bench.environment(), "DH_KERNEL_STANDBY": "1"}
+    if name in (OURS, OURS_STANDBY):
         command = [sys.executable, "-c", _RUN, "run", "-c", code]
     elif name == IPYKERNEL:
         script = bench.scratch / "script.py"

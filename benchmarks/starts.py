@@ -47,7 +47,7 @@ def first_table_25(bench: Bench, row: Row) -> None:
 
 def standby(bench: Bench, row: Row) -> None:
     """As first-table, where a spare server waits; it is waited for before each round, which is not measured."""
-    with _standby(bench):
+    with keeper(bench):
         _measure(bench, row, (OURS_STANDBY, OURS, EMBEDDED), lambda name: _from_spawn(bench, row, name, {}))
 
 
@@ -58,7 +58,7 @@ def restart(bench: Bench, row: Row) -> None:
         with _kernel(bench, row, name, {}) as kernel:
             kernel.run(_code(bench, name))
             if name == OURS_STANDBY:
-                _await_spare(bench)
+                await_spare(bench)
             begun = time.perf_counter()
             kernel.restart()
             restarted_s = time.perf_counter() - begun
@@ -66,7 +66,7 @@ def restart(bench: Bench, row: Row) -> None:
             yield "until the new process is there", restarted_s
             yield "to the table", _table_at(run) - begun
 
-    with _standby(bench):
+    with keeper(bench):
         _measure(bench, row, (OURS_STANDBY, OURS, EMBEDDED), measure)
 
 
@@ -87,15 +87,15 @@ def idle_memory(bench: Bench, row: Row) -> None:
         for name in rotated(names, turn):
             measure(name, True)
     if bench.has_ours:
-        with _standby(bench):
-            pids = _await_spare(bench)
+        with keeper(bench):
+            pids = await_spare(bench)
             row.add("a spare server", "MB", OURS, sum(rss_mb(pid) for pid in pids))
             row.add("its keeper", "MB", OURS, rss_mb(psutil.Process(pids[0]).ppid()))
 
 
 def _from_spawn(bench: Bench, row: Row, name: str, environ: dict[str, str]) -> Iterator[tuple[str, float]]:
     if name == OURS_STANDBY:
-        _await_spare(bench)
+        await_spare(bench)
     with _kernel(bench, row, name, environ) as kernel:
         run = kernel.run(_code(bench, name, _FOR_25 if environ else ()))
         bench.java[f"{row.name}: {name}"] = kernel.run(TELL_JAVA).text.strip()
@@ -160,7 +160,7 @@ def _make_archive(bench: Bench, environ: dict[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _standby(bench: Bench) -> Iterator[None]:
+def keeper(bench: Bench) -> Iterator[None]:
     """A keeper for this block. Its spares are made at low priority: nothing is measured meanwhile."""
     _make_archive(bench, {})
     try:
@@ -169,7 +169,8 @@ def _standby(bench: Bench) -> Iterator[None]:
         _command(bench, "stop")
 
 
-def _await_spare(bench: Bench) -> list[int]:
+def await_spare(bench: Bench) -> list[int]:
+    """Wait until a spare server is there; its processes."""
     return list(json.loads(_command(bench, "start"))["pids"])
 
 
