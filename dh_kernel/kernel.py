@@ -27,7 +27,7 @@ from ipykernel.kernelbase import Kernel
 from traitlets import Instance
 
 from dh_kernel import __version__
-from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError
+from dh_kernel.errors import DhKernelError, SessionLostError
 from dh_kernel.history import History
 from dh_kernel.session import Answered, CellDone, Event, InputAsked, Resulted, ServerInfo, StreamText
 
@@ -40,6 +40,7 @@ from .flow import TAKEN
 from .heartbeat import Heartbeat
 from .interrupting import Interrupter
 from .publishing import Publisher
+from .questions import Questions
 from .reattaching import Reattacher, left_behind
 from .runs import COMM_MESSAGES, Lane, Run, Runs, interrupted
 
@@ -75,13 +76,11 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._heartbeat = Heartbeat(self, self._runs)
         self.heard_at = 0.0  # when the session last said anything
         self._lanes: dict[str | None, Lane] = {}
-        self._questions: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self._died_idle: str | None = None
-        self._died_session: Any = None
+        self._questions = Questions()
+        self._notices = losses.Notices()
         self._told_of: Any = None
         self._late: set[asyncio.Task[None]] = set()
         self._reattacher: Reattacher | None = None
-        self._lost_server: str | None = None
         self._numbers = iter(range(1, 1 << 62))
         self._tag = uuid.uuid4().hex[:8]  # a session may hold cells of another kernel, which it has taken over
 
@@ -300,12 +299,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
 
     def _tell(self, run: Run) -> None:
         """What has become of the former session, or of another one of this name."""
-        if self._died_session is not None and self._died_session is run.session:
-            self._died_idle = self._lost_server = None  # it is there again
-        notes = [self._died_idle]
-        if self._lost_server is not None:
-            notes.append(losses.afterwards(run.session.endpoint.address, self._lost_server, run.session.server))
-        self._died_idle = self._died_session = self._lost_server = None
+        notes: list[str | None] = [*self._notices.for_next(run.session)]
         if not run.silent and self._told_of is not run.session:
             self._told_of = run.session
             notes.append(left_behind(run.session.left_behind))
@@ -357,7 +351,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """What runs, and what is live, in a session that is not in use any more."""
         assert self.backend is not None
         if self.backend.current is not former:
-            self._died_idle = self._lost_server = None
+            self._notices.forget()
             if self._publisher is not None:
                 self._publisher.live.end_all("another server runs the cells", former)
             self._end_runs(former, SessionLostError(f"Another cell has changed the server. {self.backend.next_step}"))
@@ -503,39 +497,34 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         """
         if self._publisher is not None:
             self._publisher.live.end_all("the server or its session has ended", session)
-        what = self._what_is_left(session, error)
-        goes_on = losses.GOES_ON if isinstance(error, SessionDetachedError) else what
-        hit = self._end_runs(session, type(error)(f"{error}\n{goes_on}"))
-        fresh = losses.FRESH if isinstance(error, ServerDiedError) else None
-        self._died_idle = fresh if hit else f"{error}\n{fresh or what}"
-        self._died_session = None if hit else session
-        for question in self._questions.values():
-            _settle(question, {})
-        self._questions.clear()
-        return hit
-
-    def _what_is_left(self, session: Any, error: DhKernelError) -> str:
         assert self.backend is not None
         settings = self.backend.settings
-        attached, private = settings.endpoint is not None, settings.private_names
-        self._lost_server = None
-        if session is not None and losses.is_open(error, attached=attached, private=private):
-            self._lost_server = session.server
-        automatic = settings.restart == "automatic"
-        return losses.at_loss(error, attached=attached, private=private, automatic=automatic)
+        gone = self._notices.lose(
+            session,
+            error,
+            attached=settings.endpoint is not None,
+            private=settings.private_names,
+            automatic=settings.restart == "automatic",
+        )
+        hit = self._end_runs(session, gone)
+        if hit:
+            self._notices.shown()
+        self._questions.end_all()
+        return hit
 
     def _answered(self, session: Any, event: Answered, size: int) -> None:
-        question = self._questions.pop(event.request, None)
-        if event.table is None or question is None:
+        settle = self._questions.take(event.request)
+        if event.table is None or settle is None:
             if event.table is not None and self.backend is not None:
                 self.backend.discard(session, event.table)
             session.consumed(size)
-            _settle(question, event.content)
+            if settle is not None:
+                settle(event.content)
             return
         assert self._publisher is not None
         bundle = asyncio.ensure_future(self._publisher.bundle(session, event.table))
         bundle.add_done_callback(lambda _: session.consumed(size))
-        bundle.add_done_callback(lambda done: _settle(question, {**event.content, "data": done.result()}))
+        bundle.add_done_callback(lambda done: settle({**event.content, "data": done.result()}))
 
     async def _publish_event(self, run: Run, event: Event, begun: Any) -> None:
         assert self._publisher is not None
@@ -575,14 +564,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         session = self.backend.current if self.backend is not None else None
         if session is None:
             return {}
-        request = f"q{next(self._numbers)}"
-        answer = self._questions[request] = asyncio.get_running_loop().create_future()
-        session.send(kind, request=request, **fields)
-        try:
-            return await asyncio.wait_for(answer, timeout_s)
-        except (TimeoutError, asyncio.TimeoutError):
-            self._questions.pop(request, None)
-            return {}
+        return await self._questions.put(session, kind, timeout_s, fields)
 
     async def do_complete(self, code: str, cursor_pos: int | None) -> dict[str, Any]:
         """Completions on the server's live names; none within two seconds if it does not answer."""
@@ -660,11 +642,6 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         if self._publisher is not None:
             self._publisher.live.end_all("the kernel has ended")
         await backend.close(forget=restart)
-
-
-def _settle(question: asyncio.Future[dict[str, Any]] | None, content: dict[str, Any]) -> None:
-    if question is not None and not question.done():
-        question.set_result(content)
 
 
 def _consumed_at_once(session: Any, size: int) -> None:

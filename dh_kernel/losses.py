@@ -1,11 +1,20 @@
-"""What a user is told of variables when a session or a server is gone: that they are too, or not, or that it is not known yet.
+"""What a user is told when a session or a server is gone: why, and whether variables are gone too, or that is not known yet.
 
 Pure. Neighbours: `kernel` (tells it). What is left depends on whose server it was, and on whether it is still the same one.
 """
 
 from __future__ import annotations
 
-from dh_kernel.errors import DhKernelError, ServerRestartedError, SessionEndedError, SessionLostError
+from typing import Any
+
+from dh_kernel.errors import (
+    DhKernelError,
+    ServerDiedError,
+    ServerRestartedError,
+    SessionDetachedError,
+    SessionEndedError,
+    SessionLostError,
+)
 
 FRESH = "This is a fresh server: the variables of the former one are gone."
 GOES_ON = (
@@ -59,3 +68,42 @@ def afterwards(address: str, before: str, now: str) -> str:
     if before and now:
         return f"The server at {address} was restarted: the variables are gone."
     return f"A fresh session on the server at {address}: its variables may be gone."
+
+
+class Notices:
+    """What the cells have to say of the latest loss: those that ran, and the next one."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """There is nothing to say: the user has asked for another server."""
+        self._text = self._if_shown = ""
+        self._idle: Any = None
+        self._server: str | None = None
+
+    def lose(self, session: Any, error: DhKernelError, *, attached: bool, private: bool, automatic: bool) -> DhKernelError:
+        """A session is gone, or one that was to come: the error for the cells that ran in it. `shown` says if there were any.
+
+        Args:
+            session: its `server` names the server's process; None where there was none yet.
+        """
+        what = at_loss(error, attached=attached, private=private, automatic=automatic)
+        unknown = session is not None and is_open(error, attached=attached, private=private)
+        self._server = session.server if unknown else None
+        fresh = FRESH if isinstance(error, ServerDiedError) else ""
+        self._text, self._if_shown, self._idle = f"{error}\n{fresh or what}", fresh, session
+        return type(error)(f"{error}\n{GOES_ON if isinstance(error, SessionDetachedError) else what}")
+
+    def shown(self) -> None:
+        """A cell has said it."""
+        self._text, self._idle = self._if_shown, None
+
+    def for_next(self, session: Any) -> list[str]:
+        """What the next cell has to say, in its session; nothing if that is the lost one, come back."""
+        notes = [self._text] if self._text else []
+        if self._server is not None:
+            notes.append(afterwards(session.endpoint.address, self._server, session.server))
+        came_back = self._idle is not None and self._idle is session
+        self.forget()
+        return [] if came_back else notes

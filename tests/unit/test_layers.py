@@ -54,10 +54,12 @@ ALLOWED = {
     "debugging": set(LEAVES),
     "debug_channel": {"debugging"},
     "commands": {"backend", "attaching", "credentials", "runtime", *LEAVES},
+    "questions": set(LEAVES),
     "reattaching": {"backend", "runs", "session", *LEAVES},
     "kernel": {
         "commands",
         "reattaching",
+        "questions",
         "debug_channel",
         "flow",
         "losses",
