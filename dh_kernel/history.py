@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from traitlets import Any as AnyTrait
 
 DEFAULT_TAIL = 10
+_PAUSES_S = (0.01, 0.05, 0.2, 0.5)
 _LONGEST_OUTPUT = 100_000
 _LONGEST_TRANSLATED = 100_000
 _NOT_PLAIN_PYTHON = re.compile(r"[%!?]")
@@ -27,6 +29,15 @@ class _Manager(HistoryManager):  # type: ignore[misc]
     """IPython's manager without an interactive shell around it."""
 
     shell = AnyTrait(None, allow_none=True)
+
+    def _writeout_input_cache(self, conn: sqlite3.Connection) -> None:
+        """IPython's forgets the inputs when another kernel has locked the file at this moment: try again."""
+        for pause_s in _PAUSES_S:
+            with contextlib.suppress(sqlite3.OperationalError):
+                super()._writeout_input_cache(conn)
+                return
+            time.sleep(pause_s)
+        super()._writeout_input_cache(conn)
 
 
 class History:

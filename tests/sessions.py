@@ -32,8 +32,6 @@ from dh_kernel.session.events import (
 from dh_kernel.session.session import Session, SessionOptions
 
 TIMEOUT_S = 60.0
-# pydeephaven's own thread for keeping a session alive ends with this when the server cannot be reached.
-KEEP_ALIVE_GAVE_UP = "ignore:(?s).*Failed to refresh token:pytest.PytestUnhandledThreadExceptionWarning"
 
 
 @dataclass

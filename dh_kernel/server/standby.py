@@ -44,6 +44,7 @@ _EXCHANGE_S = 5.0
 _KEEPER_STARTS_WITHIN_S = 20.0
 _LONGEST_PATH = 100  # of a socket, by the system
 # What is read when a Python, a JVM or a numeric library starts. All other variables are set when a server is claimed.
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # Python sets LC_CTYPE so where no locale is, unless it is isolated (PEP 538)
 _READ_AT_START = (
     "PYTHON",
     "LD_",
@@ -212,7 +213,7 @@ def key_of(options: LaunchOptions, java: Java) -> str:
         options.jvm_args,
         options.archives,
         options.cwd or os.getcwd() if _has_relative_paths(environment) else None,
-        sorted((name, value) for name, value in environment.items() if _is_read_at_start(name)),
+        sorted((name, value) for name, value in environment.items() if _is_read_at_start(name, value)),
     ]
     return hashlib.sha256(json.dumps(parts).encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
@@ -223,7 +224,9 @@ def _has_relative_paths(environment: Mapping[str, str]) -> bool:
     return bool(search) and not all(map(os.path.isabs, str(search).split(os.pathsep)))
 
 
-def _is_read_at_start(name: str) -> bool:
+def _is_read_at_start(name: str, value: str) -> bool:
+    if name == "LC_CTYPE" and value in _COERCED:
+        return False
     return name.startswith(_READ_AT_START) and not name.startswith(_OF_ONE_LOGIN)
 
 

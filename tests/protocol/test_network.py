@@ -78,6 +78,7 @@ def test_a_cell_that_is_cut_off_is_reported_and_picked_up(start: Start, proxy: P
         assert "no session to pick up" in refused or "none that is called cut-off" in refused
 
 
+@pytest.mark.long
 def test_what_is_picked_up_can_be_interrupted(start: Start, proxy: Proxy) -> None:
     with start("interrupted", DH_KERNEL_RECONNECT_TIME="1") as kernel:
         run = kernel.send("print('begun')\nwhile True: sum(range(99))")
@@ -93,6 +94,7 @@ def test_what_is_picked_up_can_be_interrupted(start: Start, proxy: Proxy) -> Non
         assert kernel.ok("1 + 1").result is not None
 
 
+@pytest.mark.long
 def test_an_idle_session_comes_back_by_itself(start: Start, proxy: Proxy) -> None:
     with start("idle", DH_KERNEL_RECONNECT_TIME="1") as kernel:
         assert kernel.ok("x_idle = 5\nx_idle").result is not None
@@ -123,6 +125,7 @@ def test_a_killed_kernel_leaves_its_cell_to_the_next_one(start: Start, place: Pl
         assert "no session to pick up" in refused or "none that is called killed" in refused
 
 
+@pytest.mark.long
 def test_a_killed_kernel_takes_its_cell_with_it_where_that_is_wanted(start: Start) -> None:
     with start("ends", DH_KERNEL_DETACHED_TIME="0", DH_KERNEL_RECONNECT_TIME="1") as kernel:
         run = kernel.send("import time\nprint('begun')\ntry:\n    time.sleep(60)\nfinally:\n    ended_by_kill = True")

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -43,6 +44,15 @@ def test_nbmake_tells_good_notebooks_from_bad_ones(attached_place: Place, tmp_pa
     assert "ZeroDivisionError" in done.stdout
 
 
+def accepts(port: int) -> bool:
+    """Whether somebody listens there; the file with the address may come a little before."""
+    try:
+        socket.create_connection(("127.0.0.1", port), TIMEOUT_S).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def jupyter_server(place: Place, folder: Path) -> Iterator[tuple[str, str]]:
     """A Jupyter Server without a front end: its URL and its token."""
@@ -61,7 +71,9 @@ def jupyter_server(place: Place, folder: Path) -> Iterator[tuple[str, str]]:
         try:
             wait_until(lambda: process.poll() is not None or (file.exists() and file.stat().st_size > 0), "the address")
             assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
-            yield json.loads(file.read_text())["url"], token
+            told = json.loads(file.read_text())
+            wait_until(lambda: accepts(told["port"]), "the server's port")
+            yield told["url"], token
             process.send_signal(signal.SIGTERM)
             process.wait(TIMEOUT_S)
         finally:

@@ -226,6 +226,7 @@ def test_sessions_are_refreshed_before_they_expire(secure: tuple[Vanilla, Endpoi
     assert refresh_every_s(None) == REFRESH_EVERY_S
 
 
+@pytest.mark.long
 def test_a_server_that_is_restarted_gets_a_new_session_and_the_user_is_told(
     secure: tuple[Vanilla, Endpoint], certificates: Certificates, place: Place, vanilla_python: str, tmp_path: Path
 ) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, until
+from sessions import Client, Console, Kind, until
 
 from dh_kernel.session.events import StreamText
 
 MIB = 1 << 20
-pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
 
 
 def test_output_arrives_in_order_with_the_streams_apart(client: Client) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import pytest
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, Run
+from sessions import Client, Console, Kind, Run
 
 from dh_kernel.session.events import CommSent
 
-pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
 _numbers = itertools.count(1)
 REGISTER = """
 import comm

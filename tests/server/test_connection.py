@@ -10,13 +10,12 @@ from collections.abc import Iterator
 import pytest
 from harness import Vanilla
 from proxy import Proxy
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, until
+from sessions import Client, Console, Kind, until
 
 from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldError, SessionError, SessionLostError
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 from dh_kernel.session.session import Session, SessionOptions
 
-pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
 _FORGET = """
 import sys
 for _module in list(sys.modules.values()):

@@ -8,9 +8,9 @@ import threading
 import time
 
 import pytest
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Kind, Run, until
+from sessions import Client, Kind, Run, until
 
-pytestmark = [pytest.mark.long, pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)]
+pytestmark = pytest.mark.long
 MEDIAN_S, WORST_S = 1.0, 2.0
 CELLS = 1000
 SHORT = (

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Kind
-
-pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
+from sessions import Client, Kind
 
 
 @pytest.mark.parametrize(

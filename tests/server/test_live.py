@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Kind, Run, until
+from sessions import Client, Kind, Run, until
 
 from dh_kernel.render import table_bundle
 from dh_kernel.session.events import LiveUpdate, TableShown
-
-pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
 
 PREPARE = """
 import gc, threading, time

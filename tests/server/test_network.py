@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from proxy import Proxy
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, Run, until
+from sessions import Client, Console, Kind, Run, until
 
 from dh_kernel.errors import SessionDetachedError, SessionTakenError
 from dh_kernel.session import DetachedSession
 
-pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
 _TABLES = """
 import time
 from deephaven import empty_table
@@ -76,6 +75,7 @@ def test_output_and_tables_survive(proxy: Proxy, fresh: str, fault: Callable[[Pr
     client.close()
 
 
+@pytest.mark.long
 def test_delays_change_nothing(proxy: Proxy, fresh: str) -> None:
     """The connections of frames and of rows are delayed each on its own, so that they overtake each other."""
     client = Client(proxy.endpoint)
@@ -187,6 +187,7 @@ def test_who_was_taken_over_is_told_and_does_not_come_back(vanilla_kind: Kind, p
     heir.close()
 
 
+@pytest.mark.long
 def test_without_time_for_it_the_cell_ends(proxy: Proxy, console: Console, fresh: str) -> None:
     client = Client(proxy.endpoint, linger_s=0.5, detached_s=0.0)
     run = client.send(f"import time\nprint('begun')\ntry:\n    time.sleep(60)\nfinally:\n    ended_{fresh} = True")

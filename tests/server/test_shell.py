@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Kind
-
-pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
+from sessions import Client, Kind
 
 
 @pytest.fixture

@@ -10,13 +10,12 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
-from sessions import KEEP_ALIVE_GAVE_UP, Client, Console, Kind, until
+from sessions import Client, Console, Kind, until
 
 from dh_kernel.model import Column, TablePreview
 from dh_kernel.session.events import TableShown
 
 MIB = 1 << 20
-pytestmark = pytest.mark.filterwarnings(KEEP_ALIVE_GAVE_UP)
 
 
 @pytest.fixture
