@@ -40,6 +40,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_script_runs_as_python_runs_it(launched: Runs) -> None:
     """With hardly any environment, and a home directory that cannot be, as cron may start it."""
     (launched.folder / "sub").mkdir()

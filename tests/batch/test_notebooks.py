@@ -106,6 +106,7 @@ def test_sys_exit_in_a_notebook_gives_its_code(attached: Runs) -> None:
     assert [(event["index"], event["status"]) for event in cells] == [(0, "running"), (0, "exit")]
 
 
+@pytest.mark.long
 def test_a_time_limit_writes_what_there_is(attached: Runs) -> None:
     notebook(attached.folder / "nb.ipynb", ["print('quick')", "print('slow', flush=True)\nimport time\ntime.sleep(600)", "1"])
     done = attached("--cell-timeout", "3", "nb.ipynb")

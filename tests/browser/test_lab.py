@@ -51,6 +51,7 @@ def notebook(lab: Lab, page: Page) -> Page:
     return page
 
 
+@pytest.mark.long
 def test_launcher_lists_the_kernel_with_its_logo(lab: Lab, page: Page) -> None:
     page.go(f"{lab.url}lab?token={lab.token}")
     card = ".jp-LauncherCard[title=Deephaven]"

@@ -63,6 +63,7 @@ def test_a_cell_that_runs_again_leaves_one_output_that_is_live(notebook: Noteboo
     notebook.wait(cell, f"cell => !{before!r}.includes(cell.querySelector('.jp-OutputArea tbody').innerText.trim())")
 
 
+@pytest.mark.long
 def test_the_grid_shows(notebook: Notebook, tmp_path: Path) -> None:
     """The frame logs in by itself where the server was launched, and draws the table's cells."""
     cell = notebook.run("%dh grid ticking --height 300")

@@ -99,6 +99,7 @@ def run_all(bench: Bench, faults: Sequence[Fault], capsys: pytest.CaptureFixture
     assert max(delays) < 3.0, delays
 
 
+@pytest.mark.long
 def test_the_most_important_faults_once(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     run_all(bench, bench.number.sample(SHORT, len(SHORT)), capsys)
 

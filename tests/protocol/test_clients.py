@@ -231,6 +231,7 @@ async def test_asynchronous_client(attached_place: Place) -> None:
         await manager.cleanup_resources()
 
 
+@pytest.mark.long
 def test_restart_gives_a_fresh_namespace(place: Place) -> None:
     with started(place, LAUNCHED) as kernel:
         kernel.ok("x = 1\nimport os\nprint(os.getpid())")

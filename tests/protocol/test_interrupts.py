@@ -64,6 +64,7 @@ def test_the_reply_comes_within_the_budget(kernel: Kernel) -> None:
     assert max(seconds.values()) < WORST_S, seconds
 
 
+@pytest.mark.long
 def test_code_that_lets_no_other_python_run_is_ended(kernel: Kernel) -> None:
     """It holds Python's lock: the runtime cannot answer. A launched server gets a signal, and the kernel may give up."""
     run = kernel.send("import re, time\nprint('begun')\ntime.sleep(0.5)\nre.match(r'(a+)+b', 'a' * 27)")

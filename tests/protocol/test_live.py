@@ -213,6 +213,7 @@ def _ends_with_the_session(kernel: Kernel) -> None:
     assert "the kernel has ended" in wait_for_update(kernel, run, is_last)["data"]["text/plain"]
 
 
+@pytest.mark.long
 def test_a_notebook_that_is_executed_holds_the_last_state(place: Place, tmp_path: Path) -> None:
     """nbclient takes only what comes before the reply of the cell that runs, and as that cell's."""
     cells = [

@@ -28,6 +28,7 @@ def shown(run: Run) -> list[dict[str, Any]]:
     return [content["data"] for kind in ("display_data", "execute_result") for content in run.contents(kind)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("assigned", ["slow = ", ""])
 def test_a_slow_table_shows_its_columns_first_and_holds_nothing_up(launched_kernel: Kernel, assigned: str) -> None:
     kernel = launched_kernel
@@ -114,6 +115,7 @@ def test_the_kernel_lets_go_of_tables_that_it_does_not_show(launched_kernel: Ker
     wait_until(lambda: held() <= before, "no excerpt is left")
 
 
+@pytest.mark.long
 def test_what_is_left_out_does_not_follow_its_table(launched_kernel: Kernel) -> None:
     kernel = launched_kernel
     kernel.ok("from deephaven import time_table\n%dh set live_outputs 500")

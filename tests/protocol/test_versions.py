@@ -12,7 +12,7 @@ from harness import HEAP, Kernel, Place, started
 
 INSTALL_S = 900.0
 START_S = 120.0
-VERSIONS = ("41.11", "0.40.9")
+VERSIONS = ("41.11", pytest.param("0.40.9", marks=pytest.mark.long))
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

@@ -198,6 +198,7 @@ def test_a_run_with_tls(secure: tuple[Vanilla, Endpoint], certificates: Certific
     assert server.key not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_a_session_that_expires_is_replaced_and_nothing_is_lost(
     secure: tuple[Vanilla, Endpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,6 +209,7 @@ def test_two_sessions_never_mix_and_share_variables(kind: Kind, fresh: str) -> N
     two.close()
 
 
+@pytest.mark.long
 def test_names_that_other_threads_make_do_not_disturb_a_cells_end(client: Client, fresh: str) -> None:
     """The namespace is shared, and compared at each cell's end: it may change meanwhile."""
     client.ok(

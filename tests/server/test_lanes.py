@@ -85,6 +85,7 @@ def test_a_formula_prints_to_the_cell_of_its_function(client: Client, fresh: str
     client.ok(f"del made_{fresh}")
 
 
+@pytest.mark.long
 def test_listeners_of_two_sessions_never_mix(kind: Kind, fresh: str) -> None:
     one, two = kind.open(), kind.open()
     runs = {}

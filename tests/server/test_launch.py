@@ -224,6 +224,7 @@ def test_a_tool_that_asks_for_a_thread_dump_does_no_harm(launched: Launched) -> 
     assert launched.run("answer = 'alive'") == "alive"
 
 
+@pytest.mark.long
 def test_a_crash_is_told_once_with_its_signal_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     server = Launched(tmp_path).process
@@ -258,6 +259,7 @@ def test_a_full_heap_is_told_as_such(tmp_path: Path) -> None:
     assert "\tat " not in text
 
 
+@pytest.mark.long
 def test_stop_ends_a_busy_server_in_good_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cell that runs is interrupted, its `finally` runs, and a file that was left open is written out."""
     before = threading.enumerate()
@@ -347,6 +349,7 @@ def test_server_dies_with_its_kernel_while_it_starts(tmp_path: Path) -> None:
     wait_until(lambda: no_folder(tmp_path), "its folder is gone")
 
 
+@pytest.mark.long
 def test_stopped_or_stuck_server_dies_with_its_kernel(tmp_path: Path) -> None:
     """Neither a stopped process nor a held GIL lets the launcher's own thread run; the guardian ends the whole group."""
     file = tmp_path / "child"
@@ -361,6 +364,7 @@ def test_stopped_or_stuck_server_dies_with_its_kernel(tmp_path: Path) -> None:
     wait_until(lambda: no_folder(tmp_path), "its folder is gone")
 
 
+@pytest.mark.long
 def test_port_in_use_names_port_and_setting() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -62,6 +62,7 @@ def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             wait_until(lambda path=path: not os.path.exists(path), "the keeper's end")
 
 
+@pytest.mark.long
 def test_a_claimed_server_looks_like_a_fresh_one(place: Place, runtime_folder: Path, tmp_path: Path) -> None:
     place.install("spare", DH_KERNEL_HEAP=HEAP, DH_KERNEL_STANDBY="1")
     before = tmp_path / "before"

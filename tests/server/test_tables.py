@@ -274,6 +274,7 @@ def collected():
 """
 
 
+@pytest.mark.long
 def test_replaced_tables_stop_ticking(client: Client) -> None:
     """A notebook re-runs its cells all day: what nothing refers to any more is released."""
     client.ok(COUNT)

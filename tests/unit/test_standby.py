@@ -244,7 +244,10 @@ def test_a_kernel_that_is_killed_takes_its_server_with_it(kept: Kept) -> None:
         "print(process.pid, process._workdir, flush=True)\n"
         "sys.stdin.read()"
     )
-    kernel = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # Not from the checkout's folder: a spare is for kernels of the very same code.
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=kept.folder
+    )
     assert kernel.stdout is not None
     pid, folder = kernel.stdout.readline().split()
     assert int(pid) == spare
