@@ -43,8 +43,8 @@ LONGEST_ORDER = 60_000  # bytes: fits into a pipe at once, so that a stopped ser
 _EXCHANGE_S = 5.0
 _KEEPER_STARTS_WITHIN_S = 20.0
 _LONGEST_PATH = 100  # of a socket, by the system
-# What is read when a Python, a JVM or a numeric library starts. All other variables are set when a server is claimed.
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # Python sets LC_CTYPE so where no locale is, unless it is isolated (PEP 538)
+# What is read when a Python, a JVM or a numeric library starts. All other variables are set when a server is claimed.
 _READ_AT_START = (
     "PYTHON",
     "LD_",
