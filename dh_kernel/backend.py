@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dh_kernel import losses
 from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError, SettingsError
 from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe, without_report
@@ -74,7 +75,6 @@ class Backend:
         self.lost: DhKernelError | None = None  # why there is no server any more, until there is one, or is to be one
         self._given_up = False  # the server was ended since it did not answer
         self.ask: Callable[..., Awaitable[dict[str, Any]]] = _nobody  # puts a question to the runtime
-        self.starts = 0
         self._installing: str | None = None
         self.timings = timings or Timings.of_process()
         self.start()
@@ -108,10 +108,7 @@ class Backend:
     @property
     def next_step(self) -> str:
         """What becomes of the next cell after a loss, and of the variables."""
-        what = "server" if self.settings.endpoint is None else "session"
-        if self.settings.restart == "automatic":
-            return f"The next cell gets a fresh {what}; the variables of this one are gone."
-        return f"Run %dh restart for a fresh {what}; the variables of this one are gone."
+        return losses.when_gone(attached=self.settings.endpoint is not None, automatic=self.settings.restart == "automatic")
 
     def start_anew(self) -> None:
         """After a loss, whatever the settings say: the next call of `session` starts."""
@@ -186,14 +183,10 @@ class Backend:
         self.settings = replace(self.settings, withheld={**self.settings.withheld, **taken})
         withhold(self.settings)
 
-    def note_log(self, text: str) -> None:
-        """Keep what the server's process wrote, to tell it should the process end."""
+    def note_log(self, text: str) -> str:
+        """Keep what the server's process wrote, to tell it should the process end; without what Java says of its own end."""
         if self._process is not None:
             self._process.note_log(text)
-
-    def note_log_of(self, text: str) -> str:
-        """As `note_log`; the text without what Java says of its own end."""
-        self.note_log(text)
         return without_report(text)
 
     def signal_server(self) -> None:
@@ -333,7 +326,6 @@ class Backend:
     async def _open(self) -> Session:
         if self._problem is not None:
             raise SettingsError(str(self._problem))
-        self.starts += 1
         resumed = await self._resume_idle()
         if resumed is not None:
             self._session, self._opening, self.lost = resumed, None, None

@@ -463,7 +463,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             self._answered(session, event, size)
             return
         if isinstance(event, StreamText) and event.log:
-            event = replace(event, text=self.backend.note_log_of(event.text))
+            event = replace(event, text=self.backend.note_log(event.text))
         dealing = self._publisher.outside_cells(session, event)
         if dealing is not None:
             dealing.add_done_callback(lambda _: session.consumed(size))

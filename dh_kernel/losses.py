@@ -36,10 +36,16 @@ def at_loss(error: DhKernelError, *, attached: bool, private: bool, automatic: b
         private: the session's variables were its own, not the server's global ones.
         automatic: the next cell gets a session, and the user need not ask for it.
     """
-    left = _left(error, attached, private)
-    if automatic:
-        return f"The next cell gets {left}"
-    return f"Run %dh restart for {left}"
+    return _sentence(_left(error, attached, private), automatic)
+
+
+def when_gone(*, attached: bool, automatic: bool) -> str:
+    """The same where it is certain that the variables are gone, from the next cell's view."""
+    return _sentence(_GONE if attached else _GONE_WITH_SERVER, automatic)
+
+
+def _sentence(left: str, automatic: bool) -> str:
+    return f"The next cell gets {left}" if automatic else f"Run %dh restart for {left}"
 
 
 def _left(error: DhKernelError, attached: bool, private: bool) -> str:

@@ -40,7 +40,7 @@ ALLOWED = {
     "standby": {"server", "launching", "settings", *LEAVES},
     "training": {"server", "launching", "settings", "trial", *LEAVES},
     "doctor": {"kernelspecs", "timings", "server", "launching", "settings", "trial", "__init__", *LEAVES},
-    "backend": {"timings", "versions", "server", "session", "launching", "training", "settings", *LEAVES},
+    "backend": {"losses", "timings", "versions", "server", "session", "launching", "training", "settings", *LEAVES},
     "flow": set(),
     "losses": set(LEAVES),
     "runs": {"session", "flow", *LEAVES},
