@@ -36,11 +36,7 @@ def preview_rows(bench: Bench, row: Row) -> None:
 
     def measure(peer: Peer) -> None:
         for exponent in EXPONENTS:
-            label, table = f"10^{exponent} rows", f"rows_{exponent}"
-            if isinstance(peer, KernelPeer):
-                row.add(label, "ms", peer.name, _shown_ms(peer.kernel.run(peer.show(table))))
-            elif isinstance(peer, PydeephavenPeer):
-                row.add(label, "ms", peer.name, peer.head(table) * 1e3)
+            _preview(row, peer, f"10^{exponent} rows", f"rows_{exponent}")
         if isinstance(peer, KernelPeer):
             code = "assigned = big.view('X')"
             run = peer.kernel.run(code if peer.name == OURS else f"{code}\n{peer.show('assigned')}")
@@ -63,11 +59,7 @@ def preview_columns(bench: Bench, row: Row) -> None:
 
     def measure(peer: Peer) -> None:
         for width in WIDTHS:
-            label, table = f"{width:,} columns", f"columns_{width}"
-            if isinstance(peer, KernelPeer):
-                row.add(label, "ms", peer.name, _shown_ms(peer.kernel.run(peer.show(table))))
-            elif isinstance(peer, PydeephavenPeer):
-                row.add(label, "ms", peer.name, peer.head(table) * 1e3)
+            _preview(row, peer, f"{width:,} columns", f"columns_{width}")
 
     _measure(bench, row, make, measure, lambda peer: None)
 
@@ -96,6 +88,13 @@ def _measure(bench: Bench, row: Row, make, measure, download) -> None:  # type: 
         each(row, peers, measure, discard=row)
         rounds(row, peers, bench.repeat, measure)
         rounds(row, peers, 1, download)
+
+
+def _preview(row: Row, peer: Peer, label: str, table: str) -> None:
+    if isinstance(peer, KernelPeer):
+        row.add(label, "ms", peer.name, _shown_ms(peer.kernel.run(peer.show(table))))
+    elif isinstance(peer, PydeephavenPeer):
+        row.add(label, "ms", peer.name, peer.head(table) * 1e3)
 
 
 def _shown_ms(run: CellRun) -> float:

@@ -6,9 +6,10 @@ through the proxy, asserts that the cell shows what it would have shown without 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from faulting import READY_TIMEOUT_S, Bench, Fault
 from harness import Run
@@ -47,6 +48,15 @@ def attached(fault: Callable[[Bench, Proxy], None]) -> Fault:
     return run
 
 
+@contextlib.contextmanager
+def whole_cell(bench: Bench) -> Iterator[None]:
+    """What happens meanwhile costs the cell that runs nothing: it ends, and all of it has come."""
+    run = begin(bench)
+    yield
+    bench.kernel.finish(run)
+    whole(run)
+
+
 def begin(bench: Bench) -> Run:
     """A cell that prints for three seconds; some of it has come."""
     run = bench.kernel.send(_CODE.format(count=_COUNT))
@@ -66,63 +76,51 @@ def whole(run: Run, text: str | None = None) -> None:
 @attached
 def connections_cut(bench: Bench, proxy: Proxy) -> None:
     """Resets, several times."""
-    run = begin(bench)
-    for _ in range(bench.number.randint(1, 4)):
-        proxy.cut()
-        time.sleep(bench.number.uniform(0.0, 0.6))
-    bench.kernel.finish(run)
-    whole(run)
+    with whole_cell(bench):
+        for _ in range(bench.number.randint(1, 4)):
+            proxy.cut()
+            time.sleep(bench.number.uniform(0.0, 0.6))
 
 
 @attached
 def refused_for_a_while(bench: Bench, proxy: Proxy) -> None:
     """No connection, old or new; shorter than the kernel tries."""
-    run = begin(bench)
-    proxy.refuse()
-    time.sleep(bench.number.uniform(0.5, 4.0))
-    proxy.accept_again()
-    bench.kernel.finish(run)
-    whole(run)
+    with whole_cell(bench):
+        proxy.refuse()
+        time.sleep(bench.number.uniform(0.5, 4.0))
+        proxy.accept_again()
 
 
 @attached
 def silent_network(bench: Bench, proxy: Proxy) -> None:
     """Nothing passes, and nobody is told; then all of it does."""
-    run = begin(bench)
-    proxy.silence()
-    time.sleep(bench.number.uniform(0.5, 5.0))
-    proxy.pass_on()
-    bench.kernel.finish(run)
-    whole(run)
+    with whole_cell(bench):
+        proxy.silence()
+        time.sleep(bench.number.uniform(0.5, 5.0))
+        proxy.pass_on()
 
 
 @attached
 def slow_network(bench: Bench, proxy: Proxy) -> None:
     """Each direction is held up by itself, and cut once."""
-    run = begin(bench)
-    proxy.delay_s = bench.number.uniform(0.02, 0.2)
-    time.sleep(0.5)
-    proxy.cut()
-    bench.kernel.finish(run)
-    whole(run)
+    with whole_cell(bench):
+        proxy.delay_s = bench.number.uniform(0.02, 0.2)
+        time.sleep(0.5)
+        proxy.cut()
 
 
 @attached
 def half_closed(bench: Bench, proxy: Proxy) -> None:
     """One direction is ended in good order, the other not."""
-    run = begin(bench)
-    proxy.half_close(towards_server=bench.number.random() < 0.5)
-    bench.kernel.finish(run)
-    whole(run)
+    with whole_cell(bench):
+        proxy.half_close(towards_server=bench.number.random() < 0.5)
 
 
 @attached
 def connections_lost(bench: Bench, proxy: Proxy) -> None:
-    """The connections are gone, and neither end is told: noticed by the keep-alive, 20 seconds later."""
-    run = begin(bench)
-    proxy.lose()
-    bench.kernel.finish(run)
-    whole(run)
+    """The connections are gone, and neither end is told: noticed by the keep-alive, some ten seconds later."""
+    with whole_cell(bench):
+        proxy.lose()
 
 
 @attached

@@ -34,10 +34,11 @@ class Evaluator:
         scope_observer: ScopeObserver,
         engine: Engine,
         own_files: tuple[str, ...],
+        ownership: Ownership | None,
     ) -> None:
         self.interpreter = interpreter
         self._namespace, self._outputs, self._tables = namespace, outputs, outputs.tables
-        self.ownership = Ownership(namespace)
+        self._ownership = ownership
         self._scope_observer, self._engine, self._own_files = scope_observer, engine, own_files
 
     async def run(self, cell: Cell, message: dict[str, Any]) -> Outcome:
@@ -77,8 +78,7 @@ class Evaluator:
             except Exception as error:
                 evaluation.error, evaluation.exception = self.interpreter.describe(error), error
         self._outputs.drain()
-        self._note_changes(before)
-        self.ownership.note(message["code"], before)
+        self._note_changes(message["code"], before)
         if cell.headless and not cell.silent and self._outputs.live is not None:
             self._outputs.live.flush(cell)  # the program may end the kernel next, and looks at nothing behind a cell's reply
         if evaluation.error is not None:
@@ -90,12 +90,14 @@ class Evaluator:
         wanted = message["show_tables"] and not cell.silent and not ends_quietly(message["code"])
         return _Shown(before, wanted)
 
-    def _note_changes(self, before: dict[str, Any]) -> None:
+    def _note_changes(self, code: str, before: dict[str, Any]) -> None:
         """Let other clients see the tables and other objects that the cell bound or replaced."""
         names = self._namespace
         gone = [value for name, value in before.items() if names.get(name) is not value]
-        new = [value for name, value in names.items() if before.get(name) is not value]
-        if worth_telling(gone) or worth_telling(new):
+        new = {name: value for name, value in list(names.items()) if before.get(name, self) is not value}
+        if self._ownership is not None:
+            self._ownership.note(code, new)
+        if worth_telling(gone) or worth_telling(new.values()):
             replaced = [value for value in gone if self._tables.is_refreshing(value)]
             if self._outputs.live is not None:
                 self._outputs.live.released(value for value in replaced if self._outputs.name_of(value) is None)

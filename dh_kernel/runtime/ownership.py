@@ -1,6 +1,7 @@
 """Which global names a session has bound, in a namespace that others bind names in as well: a server's console.
 
-Neighbours: `evaluation` (compares the namespace before and after each cell), `session` (forgets). A dictionary does not tell
+Neighbours: `evaluation` (compares the namespace before and after each cell), `session` (forgets; there is none in a launched
+server, which is ended instead). A dictionary does not tell
 who changes it. What has changed while a cell ran is the cell's if its name stands in code that the session has run, or if that
 code can bind names that do not stand there (`import *`, a magic). What somebody has bound anew since is theirs.
 """
@@ -25,12 +26,12 @@ class Ownership:
         self._words: set[str] = set()
         self._own: dict[str, Callable[[], object]] = {}  # what gives the value
 
-    def note(self, code: str, before: dict[str, Any]) -> None:
-        """A cell has run; `before` is the namespace as it was."""
+    def note(self, code: str, new: dict[str, Any]) -> None:
+        """A cell has run; `new` is what has been bound in the namespace meanwhile."""
         self._words.update(_WORD.findall(code))
         anything = _BINDS_ANYTHING.search(code) is not None
-        for name, value in list(self._namespace.items()):
-            if before.get(name, self) is not value and (anything or name in self._words):
+        for name, value in new.items():
+            if anything or name in self._words:
                 self._own[name] = _reference(value)
         for name in [name for name in self._own if not self._still(name)]:
             del self._own[name]  # also lets go of what another has replaced

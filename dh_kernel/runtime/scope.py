@@ -26,7 +26,7 @@ _LOOK_EVERY_S = 1.0
 _COLLECT_AFTER_S = (1.0, 3.0, 10.0)
 
 
-def worth_telling(values: list[Any]) -> bool:
+def worth_telling(values: Iterable[Any]) -> bool:
     """Whether other clients may care for any of these variables: not for plain data, functions and modules."""
     return any(type(value) not in _PLAIN_TYPES for value in values)
 

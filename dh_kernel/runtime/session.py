@@ -34,6 +34,7 @@ from .listeners import follow_listeners
 from .live import LiveOutputs
 from .objectcards import ObjectCards
 from .outputs import Outputs, clean
+from .ownership import Ownership
 from .preferences import Preferences
 from .programs import Program, ProgramInterpreter
 from .questioner import Questioner
@@ -93,7 +94,8 @@ class RuntimeSession:
             self._comms.own_process()
         self._scope_observer = ScopeObserver(session_id, engine, self._scope, collect=self._launched)
         plain = self._outputs.plain = PlainInterpreter(namespace, session_id, own_files)
-        self._evaluator = Evaluator(namespace, plain, self._outputs, self._scope_observer, engine, own_files)
+        self._ownership = None if self._launched else Ownership(namespace)
+        self._evaluator = Evaluator(namespace, plain, self._outputs, self._scope_observer, engine, own_files, self._ownership)
         self._lanes: dict[str | None, CellRunner] = {}
         self._debugger = Debugger(session_id, namespace, self._describe, self._keep_lines, own_files, self._reply)
         self._outputs.about = About(
@@ -349,7 +351,8 @@ class RuntimeSession:
     def _forget(self) -> None:
         """Leave the namespace as if the session had not been there, also at its end; others' variables stay."""
         self._leaves_nothing = True
-        self._evaluator.ownership.forget()
+        if self._ownership is not None:
+            self._ownership.forget()
         self._engine.observe_scope()
 
     def _close_lane(self, name: str) -> None:
@@ -430,7 +433,8 @@ class RuntimeSession:
             self._namespace.clear()
             self._engine.release(self._scope)
         elif self._leaves_nothing:
-            self._evaluator.ownership.forget()  # what has been bound since
+            if self._ownership is not None:
+                self._ownership.forget()  # what has been bound since
             self._engine.leave_to_console(self._scope, only=list(self._namespace.values()))
         else:
             self._engine.leave_to_console(self._scope)

@@ -14,7 +14,7 @@ def run(own: Ownership, names: dict[str, Any], code: str, meanwhile: str = "") -
     before = dict(names)
     exec(code, names)
     exec(meanwhile, names)
-    own.note(code, before)
+    own.note(code, {name: value for name, value in names.items() if before.get(name, own) is not value})
 
 
 def left(names: dict[str, Any]) -> set[str]:
