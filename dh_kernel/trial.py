@@ -55,6 +55,8 @@ __import__("deephaven").empty_table(1000).update(["X = i", "Y = Math.sin(X)", "S
 def run_cell(endpoint: Endpoint, code: str, *, launched: bool, timeout_s: float = 120.0, stays: bool = False) -> Trial:
     """Connect to a server, run a cell there, read the tables that it assigns, and leave. Blocks.
 
+    Start-up files of the user are not run: they would be once more, and maybe for somebody else.
+
     Args:
         stays: a launched server is used by somebody else afterwards.
     Raises:
@@ -81,7 +83,7 @@ def run_cell(endpoint: Endpoint, code: str, *, launched: bool, timeout_s: float 
         done.set()
 
     begun = time.monotonic()
-    session = Session.open(endpoint, SessionOptions(launched=launched), take, lost, opened.append)
+    session = Session.open(endpoint, SessionOptions(launched=launched, profile=False), take, lost, opened.append)
     connected_s = time.monotonic() - begun
     try:
         session.send("execute", code=code, **_REQUEST)

@@ -349,6 +349,7 @@ class IPythonInterpreter:
     Args:
         shown: whether the session shows an object in its own way, as it does tables.
         added: completes the bundle of another object.
+        follows_profile: reads the user's configuration, and `start` runs the start-up files.
     """
 
     def __init__(
@@ -359,12 +360,13 @@ class IPythonInterpreter:
         added: Callable[[object, Bundle], Bundle],
         *,
         launched: bool = True,
+        follows_profile: bool = False,
         cell_files: CellFiles | None = None,
     ) -> None:
         module = sys.modules["__main__"]
         own_names = SessionNames(namespace, _NAMES)
         own_names.enter()
-        self._profile = _profile() if launched else None
+        self._profile = _profile() if follows_profile else None
         config = Config(self._profile.config) if self._profile is not None else Config()
         config.HistoryManager.hist_file = ":memory:"  # the kernel keeps the history on disk
         config.InteractiveShell.autocall = 0

@@ -69,6 +69,7 @@ class RuntimeSession:
         self._linger_s = float(options["linger_s"])
         self._launched = bool(options["launched"])
         self._private = bool(options.get("private"))
+        self._follows_profile = self._launched and bool(options.get("profile", True))
         self._grace_s = float(options["interrupt_grace_s"])
         self._when_closed: Callable[[], None] = lambda: None
         self._scope = engine.new_scope()
@@ -139,6 +140,7 @@ class RuntimeSession:
                 lambda value: self._tables.as_shown(value) is not None,
                 self._cards.added,
                 launched=self._launched,
+                follows_profile=self._follows_profile,
                 cell_files=self._debugger.files,
             )
         except ImportError:

@@ -75,7 +75,7 @@ _READ_AT_START = (
     "TEMP",
     "VIRTUAL_ENV",
     "CONDA",
-    "IPYTHON",
+    "IPYTHON_",  # IPYTHONDIR is read by each session
     "MPL",
     "MATPLOTLIB",
 )

@@ -70,7 +70,7 @@ __all__ = [
 
 @contextlib.contextmanager
 def _without_pandas() -> Iterator[None]:
-    """pydeephaven imports pandas for the name of one type, in filters that are not used here: 0.3 s and 50 MB."""
+    """pydeephaven imports pandas for the name of one type, in filters that are not used here."""
     if "pandas" in sys.modules:
         yield
         return

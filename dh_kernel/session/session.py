@@ -52,6 +52,7 @@ REFRESH_EVERY_S = 30.0
 _RETRY_S = 0.5
 _GOODBYE_S = 2.0
 _LOOK_S = 0.5
+_CLOSED = "the session with the server is closed"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class SessionOptions:
     `name`: what such a person knows the session by.
 
     `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned. `tables`: how they show, as in `Preferences`.
-    `private`: variables of the session's own, which end with it, instead of the server's global ones.
+    `private`: variables of the session's own, which end with it, instead of the server's global ones. `profile`: a launched
+    server follows the IPython profile of the user.
     """
 
     launched: bool = False
@@ -71,6 +73,7 @@ class SessionOptions:
     private: bool = False
     detached_s: float = 0.0
     name: str = ""
+    profile: bool = True
 
 
 class Session:
@@ -144,11 +147,7 @@ class Session:
     def send(self, kind: str, buffers: Sequence[bytes] = (), **fields: Any) -> None:
         """Send a message to the runtime. While the stream is broken it waits for the next one."""
         with self._lock:
-            header = {"kind": kind, "session": self.id, **fields}
-            held = self._references.held
-            if held:
-                header["held"] = sorted(held)
-            frame, _ = self._outbox.frame(header, buffers, (), self._inbox.last_seq)
+            frame, _ = self._outbox.frame(self._header(kind, fields), buffers, (), self._inbox.last_seq)
             self._write(frame)
 
     def consumed(self, size: int, *, at_once: bool = False) -> None:
@@ -162,9 +161,11 @@ class Session:
                 self._write_control("ack")
 
     def _write_control(self, kind: str, **fields: Any) -> None:
-        header = {"kind": kind, "session": self.id, "seq": 0, "ack": self._inbox.last_seq, **fields}
+        self._write(pack({**self._header(kind, fields), "seq": 0, "ack": self._inbox.last_seq}))
+
+    def _header(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         held = self._references.held
-        self._write(pack({**header, "held": sorted(held)} if held else header))
+        return {"kind": kind, "session": self.id, **fields, **({"held": sorted(held)} if held else {})}
 
     def _write(self, frame: bytes) -> None:
         if self._stream is not None:
@@ -182,7 +183,7 @@ class Session:
         """
         parts = tuple(self.preview(part) for part in table.parts)
         if table.head is None or self._heads is None:
-            problem = table.problem or "the session with the server is closed"
+            problem = table.problem or _CLOSED
             return TablePreview(table.info, None, problem, table.excerpt, parts=parts)
         try:
             data = self._read_head(table.head)
@@ -197,7 +198,8 @@ class Session:
         deadline = time.monotonic() + self._options.linger_s
         while True:
             heads, current = self._heads, head.current
-            assert heads is not None
+            if heads is None:
+                raise SessionLostError(_CLOSED)
             try:
                 return heads.read(current)
             except Exception as error:
@@ -216,10 +218,10 @@ class Session:
 
     def warm_up(self) -> None:
         """Read a tiny table, so that the first real preview need not open a connection. Blocks; any thread."""
-        sample, self._sample = self._sample, None
-        if sample is not None and self._heads is not None:
+        (sample, self._sample), heads = (self._sample, None), self._heads
+        if sample is not None and heads is not None:
             with contextlib.suppress(Exception):  # the first real preview meets the fault, and tells it
-                self._heads.read(sample)
+                heads.read(sample)
             close_reference(sample)
 
     # --- connecting
@@ -227,20 +229,18 @@ class Session:
     def _connect(self) -> None:
         client = connect(self.endpoint, keep_alive=not self._options.launched)
         self.connected_at = time.monotonic()
+        stream: PluginClient | None = None
         try:
             stream = self._open_stream(client)
-            frames = stream.resp_stream
-            hello, _ = unpack(next(frames)[0])
+            hello, _ = unpack(next(stream.resp_stream)[0])
+            if hello["fresh"] and (self._client is not None or self._takes_over):
+                raise _unknown_there(self.endpoint, self.server, hello.get("server", ""))
         except SessionError:
-            _close_quietly(client)
+            _close_quietly(client, stream)
             raise
         except (DHError, grpc.RpcError, WireError, StopIteration) as error:
-            _close_quietly(client)
+            _close_quietly(client, stream)
             raise translated(error, self.endpoint) from None
-        if hello["fresh"] and (self._client is not None or self._takes_over):
-            stream.req_stream.close()
-            _close_quietly(client)
-            raise _unknown_there(self.endpoint, self.server, hello.get("server", ""))
         self.server = hello.get("server", "")
         self.left_behind = tuple(map(DetachedSession.of, hello["left_behind"]))
         self.cells = tuple(hello["cells"])
@@ -362,7 +362,9 @@ class Session:
 
     def _reconnect(self, cause: BaseException) -> bool:
         with self._lock:
-            self._stream = None
+            broken, self._stream = self._stream, None
+        if broken is not None:
+            broken.req_stream.close()  # else gRPC's thread waits for more to send for good
         since = time.localtime()
         deadline = time.monotonic() + self._options.linger_s
         failure: BaseException = cause
@@ -384,11 +386,6 @@ class Session:
             )
             self._on_lost(failure if isinstance(failure, SessionLostError) else kind(text))
         return False
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a stream, as far as is known."""
-        return self._stream is not None
 
     def reattach(self) -> None:
         """Resume a session that was reported as detached. Blocks.
@@ -441,6 +438,7 @@ class Session:
         with self._lock:
             stream, self._stream = self._stream, None
             client, heads = self._client, self._heads
+            self._client = self._heads = None  # a kernel remembers its sessions, and each client has threads
         if stream is not None:
             stream.req_stream.close()
             if say_goodbye and threading.current_thread() is not self._reader:
@@ -468,13 +466,19 @@ def _unknown_there(endpoint: Endpoint, before: str, now: str) -> SessionLostErro
     return SessionLostError(f"the server at {endpoint.address} no longer knows the session")
 
 
-def _close_quietly(client: DeephavenSession, *, tell: bool = True) -> None:
+def _close_quietly(client: DeephavenSession, stream: PluginClient | None = None, *, tell: bool = True) -> None:
+    if stream is not None:
+        stream.req_stream.close()
     with contextlib.suppress(DHError, grpc.RpcError, ValueError):
         if tell:
             client.close()
     if client.grpc_channel is not None:  # pydeephaven leaves it open where the server cannot be told
         client.grpc_channel.close()
     client.is_connected = False
+    flight = getattr(client, "_flight_client", None)
+    if flight is not None:
+        flight.close()
+        client._flight_client = None  # they hold each other through C++, where no garbage collector looks, and it has a thread
 
 
 _LOGGED = re.compile(r"Details Logged w/ID '([^']+)'")

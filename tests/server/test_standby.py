@@ -88,3 +88,34 @@ def test_a_claimed_server_looks_like_a_fresh_one(place: Place, runtime_folder: P
     assert looks["spare"] == looks[LAUNCHED]
     assert looks["spare"]["rows"] == 3
     assert looks["spare"]["java_file"] == str(tmp_path / "notebook é" / "x")
+
+
+@pytest.mark.long
+def test_a_run_takes_it_and_start_up_files_run_only_for_their_notebook(
+    place: Place, runtime_folder: Path, tmp_path: Path
+) -> None:
+    """A spare follows nobody's IPython profile before it is claimed, and a run none at all: it has a folder of its own."""
+    started_up = tmp_path / "started_up"
+    profile = tmp_path / "ipython" / "profile_default" / "startup"
+    profile.mkdir(parents=True)
+    (profile / "00-count.py").write_text(f"print('x', file=open({str(started_up)!r}, 'a'))", "utf-8")
+    place.install("spare", DH_KERNEL_HEAP=HEAP, DH_KERNEL_STANDBY="1")
+    environ = {"XDG_RUNTIME_DIR": str(runtime_folder), "IPYTHONDIR": str(tmp_path / "ipython")}
+
+    def spare() -> int:
+        made = place.run("dh-kernel", "standby", "start", "--json", "--kernel", "spare", timeout_s=READY_S, **environ)
+        assert made.returncode == 0, made.stderr
+        return int(json.loads(made.stdout)["pids"][0])
+
+    pid = spare()
+    code = "import os; print(os.getpid(), os.environ['IPYTHONDIR'])"
+    ran = place.run("dh-kernel", "run", "--kernel", "spare", "-c", code, timeout_s=READY_S, **environ)
+    taken, folder = ran.stdout.split()
+    assert (int(taken), ran.returncode) == (pid, 0), ran.stderr
+    assert folder != environ["IPYTHONDIR"]
+    assert not os.path.exists(folder)
+    pid = spare()
+    assert not started_up.exists()
+    with started(place, "spare", environ) as kernel:
+        assert kernel.ok("import os; print(os.getpid())", READY_S).text() == f"{pid}\n"
+    assert started_up.read_text() == "x\n"

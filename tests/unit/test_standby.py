@@ -183,6 +183,13 @@ def test_two_that_claim_at_once_get_two_servers(kept: Kept) -> None:
         process.stop()
 
 
+def test_the_locale_that_python_makes_up_makes_no_difference(kept: Kept) -> None:
+    """Python sets LC_CTYPE where there is no locale, but not when it is isolated; one that was chosen counts."""
+    plain = standby.key_of(replace(kept.options, environment={"LC_CTYPE": "C.UTF-8"}), JAVA)
+    assert plain == standby.key_of(replace(kept.options, environment={"LC_CTYPE": "UTF-8"}), JAVA)
+    assert plain != standby.key_of(replace(kept.options, environment={"LC_CTYPE": "de_DE.UTF-8"}), JAVA)
+
+
 @pytest.mark.parametrize(
     "changes", [{"heap": "2g"}, {"jvm_args": ("-Xss2m",)}, {"environment": {"PYTHONHASHSEED": "1"}}, {"port": 4712}]
 )
