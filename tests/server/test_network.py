@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,18 +26,18 @@ for i in range({count}):
     time.sleep({pause})
 'reply'
 """
+TASKS = Path("/proc/self/task")
+
+
+@pytest.fixture
+def kind(vanilla_kind: Kind) -> Kind:
+    """Networks are between a kernel and a server that it is attached to."""
+    return vanilla_kind
 
 
 @pytest.fixture
 def proxy(vanilla_kind: Kind) -> Iterator[Proxy]:
     made = Proxy(vanilla_kind.endpoint)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def console(vanilla_kind: Kind, tmp_path: Path) -> Iterator[Console]:
-    made = Console(vanilla_kind.endpoint, tmp_path)
     yield made
     made.close()
 
@@ -73,6 +75,36 @@ def test_output_and_tables_survive(proxy: Proxy, fresh: str, fault: Callable[[Pr
     assert sizes_read(client, run) == [*range(1, 31), 30]
     assert client.lost == []
     client.close()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not TASKS.is_dir(), reason="threads of libraries are counted in /proc")
+def test_no_thread_is_left_of_a_connection(proxy: Proxy, fresh: str) -> None:
+    """Neither of one that broke, nor of a session that has ended, which the kernel remembers."""
+    kept: list[Client] = []
+    threads: list[int] = []
+    for _ in range(5):
+        client = Client(proxy.endpoint)
+        kept.append(client)
+        run = client.send(_TABLES.format(name=fresh, count=10, pause=0.03))
+        for mark in ("line 2\n", "line 6\n"):
+            client.wait_for_text(run, mark)
+            proxy.cut()
+        client.finish(run)
+        assert sizes_read(client, run) == [*range(1, 11), 10]
+        client.close()
+        threads.append(_threads())
+    until(lambda: _threads() <= threads[0] + 2, f"the end of threads: {threads}")
+
+
+def _threads() -> int:
+    """Python's, and those that Arrow starts, which have the process's name too; gRPC's pools have names, and vary."""
+    own = (TASKS / str(os.getpid()) / "comm").read_text()
+    found = 0
+    for task in TASKS.iterdir():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found += (task / "comm").read_text() == own
+    return found
 
 
 @pytest.mark.long
@@ -187,18 +219,10 @@ def test_who_was_taken_over_is_told_and_does_not_come_back(vanilla_kind: Kind, p
     heir.close()
 
 
-@pytest.mark.long
-def test_without_time_for_it_the_cell_ends(proxy: Proxy, console: Console, fresh: str) -> None:
-    client = Client(proxy.endpoint, linger_s=0.5, detached_s=0.0)
-    run = client.send(f"import time\nprint('begun')\ntry:\n    time.sleep(60)\nfinally:\n    ended_{fresh} = True")
-    client.wait_for_text(run, "begun")
-    proxy.refuse()
-    until(lambda: console.value(f"'ended_{fresh}' in globals()"), "the interrupt")
-    client.session.close(say_goodbye=False)
-
-
-def test_the_time_is_limited(proxy: Proxy, console: Console, fresh: str) -> None:
-    client = Client(proxy.endpoint, linger_s=0.5, detached_s=1.0)
+@pytest.mark.parametrize("detached_s", [pytest.param(0.0, marks=pytest.mark.long), 1.0])
+def test_without_time_for_it_the_cell_ends(proxy: Proxy, console: Console, fresh: str, detached_s: float) -> None:
+    """None at all, or no more."""
+    client = Client(proxy.endpoint, linger_s=0.5, detached_s=detached_s)
     run = client.send(f"import time\nprint('begun')\ntry:\n    time.sleep(60)\nfinally:\n    ended_{fresh} = True")
     client.wait_for_text(run, "begun")
     proxy.refuse()
