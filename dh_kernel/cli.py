@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_uninstall(commands)
     _add_doctor(commands)
     _add_standby(commands)
+    _add_archive(commands)
     parser_of_versions = commands.add_parser("versions", help="the versions of Deephaven that were installed for servers")
     parser_of_versions.add_argument("--remove", metavar="VERSION", help="remove one")
     parser_of_versions.set_defaults(command=_versions)
@@ -215,6 +216,25 @@ def _standby(arguments: argparse.Namespace) -> None:
     print(standby.as_json(state) if arguments.json else standby.as_text(state))
     if state.problem:
         sys.exit(EXIT_ERROR)
+
+
+def _add_archive(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "archive",
+        help="the archives of Java's classes that servers start from",
+        description="The archives of Java's classes that servers start from. A kernel makes its own after the first start.",
+    )
+    parser.set_defaults(command=_archive)
+    parser.add_argument("action", choices=("make", "remove", "status"), help="make one now, remove all, what there is")
+    parser.add_argument("--kernel", metavar="NAME", help="make: for the settings of this kernelspec")
+
+
+def _archive(arguments: argparse.Namespace) -> None:
+    from dh_kernel import archive  # the server room is not for `install`
+
+    if arguments.action == "make" and not archive.make(arguments.kernel, lambda step: print(f"{step} …", file=sys.stderr)):
+        print("There is nothing to make.", file=sys.stderr)
+    print(archive.remove() if arguments.action == "remove" else archive.status())
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

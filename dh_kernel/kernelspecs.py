@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 
 from dh_kernel.attaching import KEY_VARIABLE
 from dh_kernel.credentials import Unread
@@ -47,6 +47,20 @@ class Unreadable:
     name: str
     path: str
     reason: str
+
+
+def take_settings_of(kernel: str) -> list[str]:
+    """The command line of a kernelspec; its environment becomes this process's.
+
+    Raises:
+        SettingsError: there is no such kernelspec.
+    """
+    try:
+        spec = KernelSpecManager().get_kernel_spec(kernel)
+    except NoSuchKernel:
+        raise SettingsError(f"there is no kernel {kernel!r}: jupyter kernelspec list shows those there are.") from None
+    os.environ.update(spec.env)
+    return list(spec.argv)
 
 
 def find(manager: KernelSpecManager | None = None) -> Iterator[Spec | Unreadable]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dh_kernel.errors import ServerStartError, SettingsError
+from dh_kernel.kernelspecs import take_settings_of
 from dh_kernel.launching import keep_standby
 from dh_kernel.server import standby
 from dh_kernel.settings import VARIABLES, load_settings, withhold
@@ -62,8 +63,7 @@ def start(kernel: str | None) -> State:
     Raises:
         SettingsError, ServerStartError: with the next step.
     """
-    arguments = _arguments_of(kernel) if kernel is not None else []
-    settings, problem = load_settings(arguments, os.environ)
+    settings, problem = load_settings(take_settings_of(kernel) if kernel is not None else [], os.environ)
     withhold(settings)
     if problem is not None:
         raise problem
@@ -83,18 +83,6 @@ def start(kernel: str | None) -> State:
         time.sleep(_LOOK_EVERY_S)
         state = status()
     return state
-
-
-def _arguments_of(kernel: str) -> list[str]:
-    """The command line of a kernelspec; its environment becomes this process's."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-
-    try:
-        spec = KernelSpecManager().get_kernel_spec(kernel)
-    except NoSuchKernel:
-        raise SettingsError(f"there is no kernel {kernel!r}: jupyter kernelspec list shows those there are.") from None
-    os.environ.update(spec.env)
-    return list(spec.argv)
 
 
 def as_json(state: State) -> str:

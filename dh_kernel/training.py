@@ -14,6 +14,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 from dh_kernel.errors import DhKernelError
@@ -46,9 +47,11 @@ class Training:
         self._process: ServerProcess | None = None
         self._stopped = False
 
-    def run(self) -> bool:
+    def run(self, progress: Callable[[str], None] = lambda step: None) -> bool:
         """Make it; whether there is a new one. Blocks for the time of a slow start and of writing some 80 MB.
 
+        Args:
+            progress: called with a line for each step.
         Raises:
             DhKernelError: the server did not start.
         """
@@ -57,12 +60,15 @@ class Training:
         with self._lock:
             if self._stopped:
                 return False
+            progress("starting a server")
             process = self._process = ServerProcess.start(self._options)
         try:
             endpoint = process.wait_ready()
             if process.archive is None or process.archive_made is None:
                 return False
+            progress("running a cell on a server")
             run_cell(endpoint, _CELL, launched=True, timeout_s=_CELL_WITHIN_S)
+            progress("writing the archive")
             process.stop(_WRITTEN_WITHIN_S)
             return not self._stopped and archives.finish(process.archive, process.archive_made)
         finally:

@@ -98,7 +98,7 @@ def finish(path: str, made: str) -> bool:
         with contextlib.suppress(OSError), open(path + ".failed", "w", encoding="ascii"):
             pass
     give_up(path, made)
-    for old in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(path)), "*" + _SUFFIX)), key=_age)[MOST_KEPT:]:
+    for old in sorted(finished(os.path.dirname(path)), key=_age)[MOST_KEPT:]:
         _remove(old)
     return done
 
@@ -115,11 +115,21 @@ def discard(path: str) -> None:
     _remove(path)
 
 
+def finished(folder: str) -> list[str]:
+    """The archives that there are."""
+    return glob.glob(os.path.join(glob.escape(folder), "*" + _SUFFIX))
+
+
+def forget_failures(folder: str) -> None:
+    """Let an archive be made also where that failed lately."""
+    for file in glob.glob(os.path.join(glob.escape(folder), f"*{_SUFFIX}.failed")):
+        _remove(file)
+
+
 def clear(folder: str) -> int:
     """Remove all archives; how many there were."""
-    files = glob.glob(os.path.join(glob.escape(folder), "*" + _SUFFIX + "*"))
-    count = sum(file.endswith(_SUFFIX) for file in files)
-    for file in files:
+    count = len(finished(folder))
+    for file in glob.glob(os.path.join(glob.escape(folder), f"*{_SUFFIX}*")):
         _remove(file)
     return count
 

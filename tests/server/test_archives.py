@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dh_kernel.cli import main
 from dh_kernel.errors import NoJavaError
 from dh_kernel.server import LaunchOptions, ServerProcess, find_java
 from dh_kernel.settings import Settings
@@ -77,6 +78,27 @@ def test_it_is_made_once_and_used(tmp_path: Path, kind: str, monkeypatch: pytest
             assert str(folder / file) in Path(f"/proc/{server.pid}/maps").read_text("utf-8")
     finally:
         server.stop()
+
+
+@pytest.mark.long
+def test_it_is_made_by_hand_also_where_that_failed_lately(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("DH_KERNEL_HEAP", "1g")
+    settings = Settings(heap_mb=1024)
+    folder = tmp_path / "dh-kernel/archives"
+    server = started(folder, None)
+    server.stop()
+    assert server.archive is not None
+    folder.mkdir(0o700, parents=True, exist_ok=True)
+    Path(server.archive + ".failed").touch()
+    assert not Training(settings).run()
+    assert main(["archive", "make"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("1 archive of Java's classes, ")
+    assert said.err.splitlines() == ["starting a server …", "running a cell on a server …", "writing the archive …"]
+    assert [str(path) for path in folder.iterdir()] == [server.archive]
 
 
 @pytest.mark.long

@@ -37,7 +37,8 @@ ALLOWED = {
     "versions": {"settings", *LEAVES},
     "launching": {"versions", "server", "settings", *LEAVES},
     "trial": {"session", *LEAVES},
-    "standby": {"server", "launching", "settings", *LEAVES},
+    "standby": {"kernelspecs", "server", "launching", "settings", *LEAVES},
+    "archive": {"kernelspecs", "training", "server", "launching", "settings", *LEAVES},
     "training": {"server", "launching", "settings", "trial", *LEAVES},
     "doctor": {"kernelspecs", "timings", "server", "launching", "settings", "trial", "__init__", *LEAVES},
     "backend": {"losses", "timings", "versions", "server", "session", "launching", "training", "settings", *LEAVES},
@@ -80,6 +81,7 @@ ALLOWED = {
     "cli": {
         "declarations",
         "versions",
+        "archive",
         "doctor",
         "standby",
         "credentials",
