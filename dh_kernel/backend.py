@@ -16,7 +16,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dh_kernel import losses
-from dh_kernel.errors import DhKernelError, ServerDiedError, SessionDetachedError, SessionLostError, SettingsError
+from dh_kernel.errors import (
+    DhKernelError,
+    ServerDiedError,
+    ServerError,
+    ServerStartError,
+    SessionDetachedError,
+    SessionLostError,
+    SettingsError,
+)
 from dh_kernel.model import TablePreview
 from dh_kernel.server import ServerProcess, describe, without_report
 from dh_kernel.settings import Settings, withhold
@@ -36,6 +44,7 @@ ANSWERS_WITHIN_S = 1.0
 PATIENCE_S = 5.0  # for a server that answers, to end in good order
 TRAIN_AFTER_S = 20.0
 SETTLED_AFTER_S = 5.0
+DEATH_SHOWS_WITHIN_S = 0.5  # of a connection that fails because the server dies
 
 
 class Listener(Protocol):
@@ -100,10 +109,13 @@ class Backend:
         opening = self._opening
         try:
             return await asyncio.shield(opening)
-        except DhKernelError:
+        except Exception as error:
             if self._opening is opening:
                 self._opening = None
-            raise
+            if isinstance(error, DhKernelError):
+                raise
+            LOG.exception("a start failed in a way that is not foreseen")
+            raise ServerStartError(f"the start failed: {type(error).__name__}: {error}") from error
 
     @property
     def next_step(self) -> str:
@@ -236,6 +248,8 @@ class Backend:
         Raises:
             DhKernelError: as `session`. The former one is gone in any case.
         """
+        with contextlib.suppress(DhKernelError):
+            self._session = self._session or await self._resume_idle()  # what it has assigned is to be removed
         await self._let_go(forget=True)
         self.start_anew()
         return await self.session()
@@ -247,15 +261,8 @@ class Backend:
             DhKernelError: there is no other; the one in use stays.
         """
         await self._provide(settings)
-        process = launch(settings)
-        if isinstance(process, DhKernelError):
-            raise process
-        try:
-            session = await self._open_session(settings, process)
-        except BaseException:
-            if process is not None:
-                self._loop.run_in_executor(None, process.stop)
-            raise
+        process = await self._launch(settings)
+        session = await self._open_on(settings, process)
         await self._let_go()
         self.settings, self._problem, self._first = settings, None, None
         self._process, self._session, self.lost = process, session, None
@@ -316,7 +323,10 @@ class Backend:
         if answers and forget and self._process is None:
             await self.ask("forget", timeout_s=PATIENCE_S)
         opening, session, process = self._opening, self._session, self._process
+        idle, self._resumable = self._resumable, None
         self._opening = self._session = self._process = None
+        if idle is not None:
+            self._loop.run_in_executor(None, _close, idle, None, False)
         if opening is not None and not opening.done():
             opening.cancel()
         await self._loop.run_in_executor(None, _close, session, process, answers)
@@ -332,11 +342,10 @@ class Backend:
             return resumed
         await self._provide(self.settings)
         first, self._first = self._first, None
-        process = first if first is not None else launch(self.settings)
-        if isinstance(process, DhKernelError):
-            raise process
-        self._process = process
-        session = await self._open_session(self.settings, process)
+        if isinstance(first, DhKernelError):
+            raise first
+        process = self._process = first if first is not None else await self._launch(self.settings)
+        session = await self._open_on(self.settings, process)
         self._session, self._opening, self.lost = session, None, None
         if process is not None and process.death is not None:
             raise self._died(process)
@@ -371,6 +380,39 @@ class Backend:
                 keep_standby(settings)
 
         threading.Thread(target=work, name="dh-kernel-training", daemon=True).start()
+
+    async def _launch(self, settings: Settings) -> ServerProcess | None:
+        """Spawn a server if one is to be launched. On a thread: Java is looked for, and a spare server asked for."""
+        launching = self._loop.run_in_executor(None, launch, settings)
+        try:
+            process = await asyncio.shield(launching)
+        except asyncio.CancelledError:
+            launching.add_done_callback(self._stop_later)
+            raise
+        if isinstance(process, DhKernelError):
+            raise process
+        return process
+
+    def _stop_later(self, launched: asyncio.Future[ServerProcess | DhKernelError | None]) -> None:
+        process = None if launched.cancelled() or launched.exception() is not None else launched.result()
+        if process is not None and not isinstance(process, DhKernelError):
+            self._loop.run_in_executor(None, process.stop)
+
+    async def _open_on(self, settings: Settings, process: ServerProcess | None) -> Session:
+        """Open a session; a server in which that fails is ended, and if it died that is what is told."""
+        try:
+            return await self._open_session(settings, process)
+        except BaseException as error:
+            if process is None:
+                raise
+            known = isinstance(error, ServerError) or not isinstance(error, DhKernelError)
+            died = not known and await self._loop.run_in_executor(None, process.wait_death, DEATH_SHOWS_WITHIN_S)
+            if self._process is process:
+                self._process = None
+            self._loop.run_in_executor(None, process.stop)
+            if died:
+                raise self._died(process) from None
+            raise
 
     async def _open_session(self, settings: Settings, process: ServerProcess | None) -> Session:
         opening = self._loop.run_in_executor(self._pool, self._open_blocking, settings, process)
@@ -449,7 +491,10 @@ class Backend:
             self._gone(error)
 
     def _gone(self, error: DhKernelError) -> None:
-        session, self._session, self._process = self._session, None, None
+        session, self._session = self._session, None
+        process, self._process = self._process, None
+        if process is not None and process.death is None:  # its session was lost: there is no way back to what it holds
+            self._loop.run_in_executor(None, process.stop)
         self.lost = None if isinstance(error, SessionDetachedError) else error
         hit = self._listener.on_gone(session, error)
         if session is not None and isinstance(error, SessionDetachedError):

@@ -278,6 +278,10 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             return done
         except DhKernelError as error:
             return _failed(run, error)
+        except Exception as error:  # a front end waits for the reply for good
+            self.log.exception("a cell failed in the kernel itself")
+            text = f"the kernel itself failed: {type(error).__name__}: {error}. Its log has the traceback."
+            return _failed(run, DhKernelError(text))
         finally:
             self._end_run(run)
 

@@ -77,7 +77,14 @@ class ServerProcess:
         java = find_java(options.java_home, environ={**os.environ, **options.environment})
         if options.cwd is not None and not os.path.isdir(options.cwd):
             raise ServerStartError(f"The server cannot be started in {options.cwd}: there is no such folder")
-        return (cls._claimed(options, java) if options.standby else None) or cls(options, java)
+        try:
+            return (cls._claimed(options, java) if options.standby else None) or cls(options, java)
+        except OSError as error:  # no folder to start in, no memory, no file descriptors, no room on a disk
+            where = "" if error.filename is None else f" ({error.filename})"
+            raise ServerStartError(
+                f"The server cannot be started: {error.strerror or error}{where}. Next step: dh-kernel doctor tells what this "
+                "machine is short of."
+            ) from error
 
     @classmethod
     def _claimed(cls, options: LaunchOptions, java: Java) -> ServerProcess | None:
@@ -211,6 +218,10 @@ class ServerProcess:
     def is_stopped(self) -> bool:
         """Whether somebody has stopped the process, as by SIGSTOP."""
         return workdir.state(self.pid) in ("T", "t")
+
+    def wait_death(self, timeout_s: float) -> bool:
+        """Whether the process has ended, or does so within this time."""
+        return self._dead.wait(timeout_s)
 
     def interrupt(self) -> None:
         """Send the process SIGINT, as Ctrl-C would; between cells it does nothing."""
