@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -70,6 +71,7 @@ class Backend:
     ) -> None:
         self.settings = settings
         self._problem, self._first, self._listener = problem, first, listener
+        self._kernel = uuid.uuid4().hex
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(PREVIEW_THREADS, thread_name_prefix="dh-kernel-pool")
         self._process: ServerProcess | None = None
@@ -446,6 +448,7 @@ class Backend:
                 private=settings.private_names and process is None,
                 detached_s=settings.detached_time_s,
                 name=settings.session_name,
+                kernel=self._kernel,
             ),
             lambda event, size: self._call(self._listener.on_event, session_of(opened), event, size),
             lambda error: self._call(self._on_lost, session_of(opened), error),

@@ -88,6 +88,7 @@ class Client:
         tables: dict[str, Any] | None = None,
         detached_s: float = 0.0,
         name: str = "",
+        kernel: str = "",
         take_over: str | None = None,
     ) -> None:
         self.shows_live = True
@@ -100,7 +101,7 @@ class Client:
         self._numbers = itertools.count(1)
         self._held: list[int] | None = None
         self._made: Session | None = None
-        options = SessionOptions(launched, linger_s, tables=tables or {}, detached_s=detached_s, name=name)
+        options = SessionOptions(launched, linger_s, tables=tables or {}, detached_s=detached_s, name=name, kernel=kernel)
         self.session = Session.open(endpoint, options, self._on_event, self._on_lost, self._on_made, take_over=take_over)
         self.wait(lambda: self.session.info is not None, "the runtime's first word")
 

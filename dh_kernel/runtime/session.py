@@ -34,7 +34,7 @@ from .listeners import follow_listeners
 from .live import LiveOutputs
 from .objectcards import ObjectCards
 from .outputs import Outputs, clean
-from .ownership import Ownership
+from .ownership import inherited, leave
 from .preferences import Preferences
 from .programs import Program, ProgramInterpreter
 from .questioner import Questioner
@@ -95,7 +95,8 @@ class RuntimeSession:
             self._comms.own_process()
         self._scope_observer = ScopeObserver(session_id, engine, self._scope, collect=self._launched)
         plain = self._outputs.plain = PlainInterpreter(namespace, session_id, own_files)
-        self._ownership = None if self._launched else Ownership(namespace)
+        self._kernel = str(options.get("kernel", ""))
+        self._ownership = None if self._launched else inherited(self._kernel, namespace)
         self._evaluator = Evaluator(namespace, plain, self._outputs, self._scope_observer, engine, own_files, self._ownership)
         self._lanes: dict[str | None, CellRunner] = {}
         self._debugger = Debugger(session_id, namespace, self._describe, self._keep_lines, own_files, self._reply)
@@ -267,6 +268,7 @@ class RuntimeSession:
         self._outputs.answer(message)
 
     def _on_close(self, message: dict[str, Any]) -> None:
+        leave(self._kernel)
         ServiceThread(target=self.close, name="dh-kernel-close", daemon=True).start()
 
     # --- a cell's end, on its thread or on that of the interrupt

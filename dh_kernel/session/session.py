@@ -63,7 +63,7 @@ class SessionOptions:
 
     `interrupt_grace_s`: when a cell that no interrupt reaches is abandoned. `tables`: how they show, as in `Preferences`.
     `private`: variables of the session's own, which end with it, instead of the server's global ones. `profile`: a launched
-    server follows the IPython profile of the user.
+    server follows the IPython profile of the user. `kernel`: an id that all sessions of a kernel have.
     """
 
     launched: bool = False
@@ -74,6 +74,7 @@ class SessionOptions:
     detached_s: float = 0.0
     name: str = ""
     profile: bool = True
+    kernel: str = ""
 
 
 class Session:

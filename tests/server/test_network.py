@@ -77,6 +77,20 @@ def test_output_and_tables_survive(proxy: Proxy, fresh: str, fault: Callable[[Pr
     client.close()
 
 
+def test_what_a_lost_session_had_bound_is_the_next_ones_to_forget(proxy: Proxy, fresh: str) -> None:
+    client = Client(proxy.endpoint, linger_s=0.5, kernel=fresh)
+    client.run(f"first_{fresh} = 1")
+    client.session.close(say_goodbye=False)
+    heir = Client(proxy.endpoint, kernel=fresh)
+    heir.run(f"second_{fresh} = 2")
+    other = Client(proxy.endpoint)
+    other.run(f"third_{fresh} = 3")
+    heir.ask("forget")
+    assert other.run(f"[name for name in globals() if name.endswith('{fresh}')]").result == f"['third_{fresh}']"
+    other.close()
+    heir.close()
+
+
 @pytest.mark.long
 @pytest.mark.skipif(not TASKS.is_dir(), reason="threads of libraries are counted in /proc")
 def test_no_thread_is_left_of_a_connection(proxy: Proxy, fresh: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dh_kernel.runtime.ownership import Ownership
+from dh_kernel.runtime.ownership import Ownership, inherited, leave
 
 
 def run(own: Ownership, names: dict[str, Any], code: str, meanwhile: str = "") -> None:
@@ -53,3 +53,31 @@ def test_nothing_is_held_for_it(names: dict[str, Any]) -> None:
     run(own, names, "class Big:\n    def __del__(self): gone.append(1)\nbig = Big()")
     exec("big = 2", names)
     assert gone == [1]
+
+
+def test_a_kernels_next_session_knows_what_the_former_had_bound(names: dict[str, Any]) -> None:
+    run(inherited("kernel", names), names, "a = 1")
+    run(inherited("other", names), names, "b = 1")
+    inherited("kernel", names).forget()
+    assert left(names) == {"theirs", "shared", "b"}
+    leave("other")
+    inherited("other", names).forget()
+    assert left(names) == {"theirs", "shared", "b"}, "it had left"
+
+
+def test_another_namespace_is_another_matter(names: dict[str, Any]) -> None:
+    own = {"a": 1}
+    run(inherited("kernel", names), names, "a = 1")
+    inherited("kernel", own).forget()
+    assert own == {"a": 1}
+
+
+def test_without_a_name_nothing_is_inherited_and_kernels_are_bounded(names: dict[str, Any]) -> None:
+    run(inherited("", names), names, "a = 1")
+    inherited("", names).forget()
+    assert "a" in names
+    first = inherited("first", names)
+    for number in range(100):
+        inherited(f"kernel {number}", names)
+    assert inherited("first", names) is not first
+    assert inherited("kernel 99", names) is inherited("kernel 99", names)
