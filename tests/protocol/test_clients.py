@@ -119,6 +119,7 @@ def test_run_prints_and_ends_with_zero(place: Place, tmp_path: Path) -> None:
     assert "careful" in done.stderr
 
 
+@pytest.mark.long
 def test_run_of_a_failing_script_ends_with_one(place: Place, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("print('before')\nraise LookupError('no such thing')\nprint('after')\n", "utf-8")

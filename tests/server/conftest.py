@@ -96,12 +96,23 @@ def plugin_kind(vanilla: Vanilla, tmp_path_factory: pytest.TempPathFactory) -> I
                     process.stdin.close()
 
 
+# What they test is in the engine and in what is shown of it, wherever the server comes from.
+_ON_ANY_SERVER = ("test_lanes.py", "test_table_kinds.py", "test_table_types.py", "test_tables.py")
+_ON_SERVERS_WITH_THE_PLUGIN = ("test_a_cut_stream_loses_and_doubles_nothing", "test_a_wrong_key")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A server with the plugin differs from a vanilla one in how a connection begins; the rest is tested at length only."""
+    """Leave to long runs what another kind of server shows as well.
+
+    A server with the plugin differs from a vanilla one in how a connection begins.
+    """
     for item in items:
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if parameters.get("kind") == "plugin" and item.path.name != "test_connection.py":
+        kind = getattr(getattr(item, "callspec", None), "params", {}).get("kind")
+        name = getattr(item, "originalname", "")
+        if (kind == "plugin" and name not in _ON_SERVERS_WITH_THE_PLUGIN) or (
+            kind == "vanilla" and item.path.name in _ON_ANY_SERVER
+        ):
             item.add_marker(pytest.mark.long)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,7 @@ def name_of(module: Path) -> str:
     return module.relative_to(ROOT).as_posix().removesuffix(".py")
 
 
+@functools.cache
 def imports_of(module: Path) -> set[str]:
     """Full names of all that a module imports anywhere in it, except for type checkers alone."""
     package = ["dh_kernel", *module.relative_to(ROOT).parts[:-1]]
