@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from dh_kernel.attaching import OF_TLS, Given, Values, endpoint_of
+from dh_kernel.attaching import HIDDEN, OF_TLS, Given, Values, endpoint_of, header_name, may_be_shown
 from dh_kernel.credentials import Secrets
 from dh_kernel.errors import AuthenticationError, DhKernelError
 from dh_kernel.model import Endpoint
@@ -216,19 +216,29 @@ def _line_without_secrets(line: str) -> str:
         name, equals, value = word.partition("=")
         if name in _OPTIONS:
             value = value if equals else next(left, "")
-            secret = _OPTIONS[name] == "headers" and not _REFERENCE_IN_HEADER.fullmatch(value)
-            hidden |= secret
-            shown = f"{value.partition('=')[0]}=***" if secret and "=" in value else "***" if secret else value
+            shown = _value_without_secrets(_OPTIONS[name], value)
+            hidden |= shown != value
             kept += [f"{name}={shown}"] if equals else [name, *filter(None, [shown])]
         elif word in _FLAGS:
             kept.append(word)
-        elif not word.startswith("-") and not addresses and not re.search(r"[@?#]", word):
+        elif not word.startswith("-") and not addresses and may_be_shown(word):
             addresses += 1
             kept.append(word)
         else:
             hidden = True
-            kept.append("***")
+            kept.append(HIDDEN)
     return shlex.join(kept) if hidden else line
+
+
+def _value_without_secrets(setting: str, value: str) -> str:
+    if setting == "host":
+        return value if not value or may_be_shown(value) else HIDDEN
+    if setting == "channel_options" and "@" in value:
+        return HIDDEN
+    if setting == "headers" and not _REFERENCE_IN_HEADER.fullmatch(value):
+        name = header_name(value)
+        return f"{name}={HIDDEN}" if name else HIDDEN
+    return value
 
 
 _REFERENCE_IN_HEADER = re.compile(r"[A-Za-z0-9_.-]+=(file|env|keyring):.*")

@@ -99,6 +99,9 @@ def test_an_endpoint_is_spoken_to_as_the_line_says(tmp_path: Path) -> None:
         (["h:1", "--host", "h"], "HOST:PORT"),
         (["dh+plain://h:1", "--tls"], "leave one of them out"),
         (["dh+tls://me:hunter2@h:1"], "write dh+tls://h:1"),
+        (["dh+tls://me:hunter2/part@h:1"], "Write HOST:PORT"),
+        (["h:1:hunter2"], "Write HOST:PORT"),
+        (["h:1", "--header", "hunter2=="], "header 1 is not NAME="),
         (["h:1", "--tls-client-cert", "/nowhere/cert"], "--tls-client-key too"),
         (["h:1", "--tls-ca-cert", "/nowhere/ca"], "--tls-ca-cert: the certificate file /nowhere/ca cannot be read"),
         (["h:1", "--header", "x=hunter2"], "has to be file:PATH"),
@@ -125,6 +128,12 @@ def test_what_leads_nowhere_says_what_to_write_and_shows_no_key(arguments: list[
         "%dh attach h:1 --header x-token=hunter2",
         "%dh attach h:1 --header=x-token=text:hunter2 --tls",
         "%dh attach dh+tls://me:hunter2@h:1",
+        "%dh attach h:1&psk=hunter2",
+        "%dh attach h:1:hunter2",
+        "%dh attach --host me:hunter2@h:1",
+        "%dh attach --host=h:1:hunter2 --anonymous",
+        "%dh attach h:1 --header hunter2==",
+        "%dh attach h:1 --channel-option grpc.http_proxy=http://me:hunter2@proxy",
     ],
 )
 def test_what_may_be_a_key_is_hidden(code: str) -> None:
@@ -139,6 +148,7 @@ def test_what_may_be_a_key_is_hidden(code: str) -> None:
         "%dh attach h:1 --key-file '/a b/key' --auth psk",
         "%dh attach h:1 --key-env=K",
         "%dh attach  h:1 --anonymous",
+        "%dh attach --host ::1 --port 1",
         "x = 1",
     ],
 )
