@@ -12,6 +12,7 @@ A reference is one of
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import stat
@@ -95,7 +96,7 @@ class Secrets:
         return value
 
     def _of_file(self, name: str, what: str, public: bool) -> str:
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))  # `Path.expanduser` raises where a home is not known
         try:
             text = path.read_text("utf-8").strip()
             mode = path.stat().st_mode

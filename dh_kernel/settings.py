@@ -79,18 +79,22 @@ def load_settings(
         server may be launched or attached: the value that was wrong may be the one that names the server.
     """
     problems: list[str] = []
-    given = _from_files(jupyter_config_dirs() if config_dirs is None else config_dirs, problems)
+    given = _from_files(_jupyter_config_dirs(problems) if config_dirs is None else config_dirs, problems)
     given.update(_from_environment(environ, problems))
     given.update(_from_command_line(argv, problems))
     settings = _Checker(given, environ, secrets or Secrets(environ), problems).settings()
     return settings, SettingsError("\n".join(problems)) if problems else None
 
 
-def jupyter_config_dirs() -> list[str]:
+def _jupyter_config_dirs(problems: list[str]) -> list[str]:
     """Jupyter's config path, most important first."""
     from jupyter_core.paths import jupyter_config_path
 
-    return jupyter_config_path()
+    try:
+        return jupyter_config_path()
+    except RuntimeError:  # a user that is in no list, as containers have them
+        problems.append("Jupyter's configuration files: no home directory is known. Set HOME, or JUPYTER_CONFIG_DIR.")
+        return []
 
 
 # Where values come from

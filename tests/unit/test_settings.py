@@ -398,3 +398,46 @@ def test_import_leaves_front_end_libraries_out() -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DH_KERNEL_")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+NASTY = [
+    "~no-such-user/x",
+    "\0",
+    "x\0/y",
+    "9" * 5000,
+    f"{'9' * 5000}g",
+    "x" * 5000,
+    "/x" * 5000,
+    "'",
+    "\ud800",
+    "env:\0",
+    "é",
+    "-",
+    "=",
+    "a=",
+    "~",
+]
+
+
+@pytest.mark.parametrize("name", sorted(VARIABLES))
+def test_no_value_of_any_setting_ends_the_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong is shown in the first cell; also where nobody's home is known."""
+    for home in (True, False):
+        if not home:
+            monkeypatch.delenv("HOME", raising=False)
+            monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+        for value in NASTY:
+            server = [] if name == "server" else ["--KernelSettings.server=h:1"]
+            headers = [f"--KernelSettings.headers=x=file:{value}"] if name == "headers" and "'" not in value else []
+            for argv in ([f"--KernelSettings.{name}={value}"], [*server, *headers, f"--KernelSettings.{name}={value}"]):
+                settings, _ = load_settings(argv, {}, [])
+                assert isinstance(settings, Settings)
+
+
+def test_without_a_home_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers run as users that are in no list. Jupyter's own look for configuration files raises then."""
+    for variable in ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_NO_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+    _, error = load_settings([], {})
+    assert "JUPYTER_CONFIG_DIR" in str(error)
