@@ -258,12 +258,6 @@ class _Checker:
         return Settings(endpoint=endpoint, warnings=warnings, withheld=withheld, **values)
 
     def _contradictions(self, endpoint: Endpoint | None) -> None:
-        packages = self._values.given("deephaven_packages")
-        if packages is not None and self._values.given("deephaven_version") is None:
-            self._problems.append(
-                f"{packages.source}: packages are installed beside a version of Deephaven: name one in"
-                f" {VARIABLES['deephaven_version']}."
-            )
         server = self._values.given("server")
         if server is not None and endpoint is not None:
             for given in self._given_only(LAUNCHED):
@@ -276,8 +270,8 @@ class _Checker:
         packages = self._values.given("deephaven_packages")
         if packages is not None and self._values.given("deephaven_version") is None:
             self._problems.append(
-                f"{packages.source}: packages are installed beside a version of Deephaven: set"
-                f" {VARIABLES['deephaven_version']} too."
+                f"{packages.source}: packages are installed beside a version of Deephaven: name one in"
+                f" {VARIABLES['deephaven_version']}."
             )
         if server is None:
             for given in self._given_only(ATTACHED):

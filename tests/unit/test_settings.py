@@ -377,6 +377,12 @@ def test_every_fault_is_told_at_once() -> None:
     assert len(error_of("--KernelSettings.rows=x", HEAP="4 gigs", SERVER="localhost", HAEP="1g").splitlines()) == 4
 
 
+def test_packages_without_a_version_are_one_complaint() -> None:
+    [line] = error_of(DEEPHAVEN_PACKAGES="matplotlib").splitlines()
+    assert line.startswith("DH_KERNEL_DEEPHAVEN_PACKAGES: ")
+    assert "DH_KERNEL_DEEPHAVEN_VERSION" in line
+
+
 def test_empty_variable_is_no_setting() -> None:
     """`DH_KERNEL_SERVER= jupyter lab` is how a shell user unsets it for one command."""
     assert load(SERVER="", HEAP=" ", KEY="") == Settings()
