@@ -24,6 +24,7 @@ KEY_VARIABLE = "DH_KERNEL_KEY"
 DEFAULT_PORT = 10_000
 HIDDEN = "***"
 """Stands for what may be a secret, where it cannot be left out."""
+OF_SECRETS = ("key_file", "tls_client_key", "tls_client_cert", "tls_ca_cert")
 OF_TLS = ("tls_ca_cert", "tls_client_cert", "tls_client_key")
 _AUTH_TYPES = {"psk": PSK_AUTH_TYPE, "anonymous": "Anonymous", "basic": "Basic"}
 _SCHEMES = {"dh+plain": False, "dh+tls": True, "dh": True}
@@ -124,6 +125,23 @@ def endpoint_of(values: Values, secrets: Secrets) -> Endpoint | None:
         values.checked("headers", lambda texts: tuple(_headers(texts, secrets)), ()),
         values.checked("channel_options", lambda texts: tuple(map(_channel_option, texts)), ()),
     )
+
+
+def withhold_named(given: Mapping[str, Given], secrets: Secrets) -> None:
+    """Withhold the variables that settings name as places of secrets, also those that nothing will read."""
+    for name in OF_SECRETS:
+        for reference in _texts(given.get(name)):
+            secrets.withhold(reference)
+    for header in _texts(given.get("headers")):
+        match = _HEADER.fullmatch(header)
+        if match is not None:
+            secrets.withhold(match[2])
+
+
+def _texts(given: Given | None) -> list[str]:
+    """The texts among what was given, which is not checked yet and may be anything."""
+    values = () if given is None else given.value if isinstance(given.value, (list, tuple)) else (given.value,)
+    return [value for value in values if isinstance(value, str)]
 
 
 # --- the address

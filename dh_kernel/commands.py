@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from dh_kernel.attaching import HIDDEN, OF_TLS, Given, Values, endpoint_of, header_name, may_be_shown
+from dh_kernel.attaching import HIDDEN, OF_TLS, Given, Values, endpoint_of, header_name, may_be_shown, withhold_named
 from dh_kernel.credentials import Secrets
 from dh_kernel.errors import AuthenticationError, DhKernelError
 from dh_kernel.model import Endpoint
@@ -145,6 +145,7 @@ def attach_endpoint(arguments: list[str], environ: Mapping[str, str], taken: dic
     given = _given(_parsed(arguments))
     problems: list[str] = []
     secrets = Secrets(environ)
+    withhold_named(given, secrets)
     endpoint = endpoint_of(Values(given, problems, _spelled), secrets)
     if taken is not None:
         taken.update(secrets.taken)

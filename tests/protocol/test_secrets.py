@@ -21,8 +21,8 @@ from sessions import Console
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 
 READY_TIMEOUT_S = 120.0
-WRONG, HEADER, TYPED, PASSPHRASE, KEPT = (
-    f"{name}-must-never-show" for name in ("wrong-key", "header-value", "typed-key", "passphrase", "keyring-key")
+WRONG, HEADER, TYPED, PASSPHRASE, KEPT, UNUSED = (
+    f"{name}-must-never-show" for name in ("wrong-key", "header-value", "typed-key", "passphrase", "keyring-key", "unused-key")
 )
 _FORGET = """
 import sys
@@ -114,6 +114,7 @@ def scene(tmp_path: Path, vanilla: Vanilla) -> Iterator[Scene]:
     log = root / "kernel.log"
     with log.open("wb") as file:
         secret_environ = {"DH_KERNEL_KEY": vanilla.key, "HEADER_VALUE": HEADER, "WRONG": WRONG}
+        secret_environ |= {"DH_KERNEL_KEY_FILE": "env:UNUSED", "UNUSED": UNUSED}  # DH_KERNEL_KEY goes before it
         manager.start_kernel(env={**place.environ, **environ, **secret_environ}, cwd=str(root), stdout=file, stderr=file)
     client_of_kernel = manager.client()
     said: list[str] = []
@@ -138,6 +139,7 @@ def scene(tmp_path: Path, vanilla: Vanilla) -> Iterator[Scene]:
             "a typed key": TYPED,
             "a passphrase": PASSPHRASE,
             "the keyring's": KEPT,
+            "a key that is named and not used": UNUSED,
             "a private key": body,
         }
         yield made
@@ -174,6 +176,8 @@ def test_no_secret_shows_anywhere(scene: Scene, tmp_path: Path) -> None:
         (f"dh+tls://{server} --key-env WRONG {identity}", "speaks plaintext"),
         (f"dh+tls://{server} --tls-client-cert {scene.client.cert} --tls-client-key {locked}", "is encrypted"),
         (f"dh+tls://me:{TYPED}@{server}", "write dh+tls://"),
+        (f"dh+tls://me:{TYPED}/part@{server}", "no address of a server"),
+        (f"--host {server}:{TYPED}", "no address of a server"),
         (f"'dh+plain://{server}/?psk={TYPED}'", "write dh+plain://"),
         (f"{server} --key {TYPED}", "A key never stands in the line"),
         (f"{server} --header x-secret={TYPED}", "has to be file:"),

@@ -63,6 +63,9 @@ def test_an_endpoint_takes_its_key_from_where_the_line_says(tmp_path: Path) -> N
     taken: dict[str, str] = {}
     attach_endpoint(["--host", "h", "--port=1", "--auth-type", "psk", "--auth-token-file=env:K"], {"K": "s", "L": "t"}, taken)
     assert taken == {"K": "s"}
+    with pytest.raises(CommandError):
+        attach_endpoint(["h", "--key-env", "L"], {"K": "s", "L": "t"}, taken)
+    assert taken == {"K": "s", "L": "t"}  # the line fails, but the variable has a key
 
 
 def test_an_endpoint_is_spoken_to_as_the_line_says(tmp_path: Path) -> None:
