@@ -174,6 +174,31 @@ def address_of(text: str) -> Address:
     return Address(place["host"], port, _SCHEMES.get(scheme))
 
 
+def joined(host: str, port: int | None = None, said: str = "--host") -> str:
+    """The address that a host and a port make; the port is 10000 where neither says one.
+
+    Args:
+        host: a name, an IPv6 address, or a URL. Any but an IPv6 address without brackets may have its port.
+        said: where the host was said, for errors.
+    Raises:
+        SettingsError: there are two ports, or one that is none, or no host. An address that is wrong otherwise stays as it is.
+    """
+    scheme, rest = _without_scheme(host)
+    if not rest:
+        raise SettingsError(f"{said} names no host: write its name or its address.")
+    if port is not None and not 0 < port <= 65535:
+        raise SettingsError(f"the port {port} is not between 1 and 65535.")
+    if not scheme and _IPV6.fullmatch(rest):
+        rest = f"[{rest}]"
+    place = _PLACE.fullmatch(rest.removesuffix("/"))
+    if place is None:
+        return host
+    if place["port"] is not None and port is not None:
+        raise SettingsError(f"{said} has a port, and there is --port too: leave one of them out.")
+    prefix = f"{scheme}://" if scheme else ""
+    return f"{prefix}{place['host']}:{place['port'] or port or DEFAULT_PORT}"
+
+
 def may_be_shown(text: str) -> bool:
     """Whether this is a host, with or without a port and a scheme, and nothing else, among which a key could be."""
     _, rest = _without_scheme(text)

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from dh_kernel.attaching import HIDDEN, OF_TLS, Given, Values, endpoint_of, header_name, may_be_shown, withhold_named
+from dh_kernel.attaching import HIDDEN, OF_TLS, Given, Values, endpoint_of, header_name, joined, may_be_shown, withhold_named
 from dh_kernel.credentials import Secrets
-from dh_kernel.errors import AuthenticationError, DhKernelError
+from dh_kernel.errors import AuthenticationError, DhKernelError, SettingsError
 from dh_kernel.model import Endpoint
 from dh_kernel.runtime.dh_line import HELP, OF_KERNEL, DhUsageError, words_of
 
@@ -40,6 +40,7 @@ _OPTIONS = {
     "--header": "headers",
     "--channel-option": "channel_options",
 }
+_PORT = re.compile(r"[0-9]{1,5}")
 _REPEATED = ("headers", "channel_options")
 _FLAGS = ("--anonymous", "--tls")
 _USAGE = (
@@ -158,8 +159,8 @@ def _given(options: argparse.Namespace) -> dict[str, Given]:
     address = options.address or options.host
     if not address or (options.address and options.host):
         raise CommandError(f"%dh attach: {_USAGE}.")
-    if options.port:
-        address = f"{address}:{options.port}"
+    if options.host or options.port:
+        address = _joined(address, options)
     if options.anonymous and (options.key_file or options.key_env):
         raise CommandError("%dh attach: --anonymous does not go with a key.")
     if options.key_file and options.key_env:
@@ -175,6 +176,15 @@ def _given(options: argparse.Namespace) -> dict[str, Given]:
     if options.key_env:
         given["key_file"] = Given(values["key_file"], "--key-env")
     return given
+
+
+def _joined(address: str, options: argparse.Namespace) -> str:
+    if options.port and not _PORT.fullmatch(options.port):
+        raise CommandError("%dh attach: --port is not a number between 1 and 65535.")
+    try:
+        return joined(address, int(options.port) if options.port else None, "--host" if options.host else "the address")
+    except SettingsError as error:
+        raise CommandError(f"%dh attach: {error}") from None
 
 
 def _spelled(setting: str) -> str:
@@ -234,6 +244,8 @@ def _line_without_secrets(line: str) -> str:
 def _value_without_secrets(setting: str, value: str) -> str:
     if setting == "host":
         return value if not value or may_be_shown(value) else HIDDEN
+    if setting == "port" and not _PORT.fullmatch(value):
+        return HIDDEN if value else value
     if setting == "channel_options" and "@" in value:
         return HIDDEN
     if setting == "headers" and not _REFERENCE_IN_HEADER.fullmatch(value):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
+from dh_kernel.attach_options import add_attach_options, attach_settings
+from dh_kernel.attaching import address_of
 from dh_kernel.commands import CommandError, attach_endpoint, command_of, without_secrets
 from dh_kernel.model import PSK_AUTH_TYPE, Tls
 
@@ -68,6 +71,34 @@ def test_an_endpoint_takes_its_key_from_where_the_line_says(tmp_path: Path) -> N
     assert taken == {"K": "s", "L": "t"}  # the line fails, but the variable has a key
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--host db",
+        "--host db --port 1",
+        "--host=db:1",
+        "--host ::1",
+        "--host ::1 --port 1",
+        "--host 2001:db8::1:1 --port 10000",
+        "--host [::1]:1",
+        "--host dh+tls://db",
+        "--host dh+tls://[::1] --port 1",
+    ],
+)
+def test_a_host_and_a_port_are_the_same_in_all_places(words: str) -> None:
+    """In `%dh attach` and in the commands."""
+    parser = argparse.ArgumentParser()
+    add_attach_options(parser.add_argument_group())
+    [address] = attach_settings(parser.parse_args(words.split()))["server"]
+    made, meant = attach_endpoint(words.split(), {}), address_of(address)
+    assert (made.host, made.port, made.tls is not None) == (meant.host, meant.port, bool(meant.tls))
+
+
+def test_an_address_may_have_its_port_beside_it() -> None:
+    assert attach_endpoint(["::1", "--port", "1"], {}).address == "[::1]:1"
+    assert attach_endpoint(["dh+tls://db", "--port=1"], {}).url == "dh+tls://db:1"
+
+
 def test_an_endpoint_is_spoken_to_as_the_line_says(tmp_path: Path) -> None:
     for name, kind in (("ca", "CERTIFICATE"), ("cert", "CERTIFICATE"), ("key", "PRIVATE KEY")):
         (tmp_path / name).write_text(f"-----BEGIN {kind}-----\n{name}\n-----END {kind}-----\n")
@@ -100,6 +131,10 @@ def test_an_endpoint_is_spoken_to_as_the_line_says(tmp_path: Path) -> None:
         (["h:1", "--anonymous", "--key-env", "K"], "does not go with a key"),
         (["h:1", "--key-file", "f", "--key-env", "K"], "one of"),
         (["h:1", "--host", "h"], "HOST:PORT"),
+        (["h:1", "--port", "1"], "the address has a port, and there is --port too"),
+        (["--host", "h:1", "--port", "1"], "--host has a port, and there is --port too"),
+        (["--host", "h", "--port", "hunter2"], "--port is not a number between 1 and 65535"),
+        (["--host", "h", "--port", "0"], "the port 0 is not between 1 and 65535"),
         (["dh+plain://h:1", "--tls"], "leave one of them out"),
         (["dh+tls://me:hunter2@h:1"], "write dh+tls://h:1"),
         (["dh+tls://me:hunter2/part@h:1"], "Write HOST:PORT"),
@@ -136,6 +171,7 @@ def test_what_leads_nowhere_says_what_to_write_and_shows_no_key(arguments: list[
         "%dh attach --host me:hunter2@h:1",
         "%dh attach --host=h:1:hunter2 --anonymous",
         "%dh attach h:1 --header hunter2==",
+        "%dh attach --host h --port hunter2",
         "%dh attach h:1 --channel-option grpc.http_proxy=http://me:hunter2@proxy",
     ],
 )
