@@ -94,12 +94,12 @@ async def run_command(command: Command, backend: Backend, environ: Mapping[str, 
         return await _restart(backend)
     if word == "detach":
         return await _detach(backend)
-    taken: dict[str, str] = {}
+    secrets = Secrets({**environ, **backend.settings.withheld})
     try:
-        endpoint = attach_endpoint(arguments, {**environ, **backend.settings.withheld}, taken)
+        endpoint = attach_endpoint(arguments, secrets)
     finally:
-        backend.withhold(taken)
-    return await _attach(backend, endpoint)
+        backend.withhold(secrets.taken)
+    return "".join([await _attach(backend, endpoint), *(f"{warning}\n" for warning in secrets.warnings)])
 
 
 async def _restart(backend: Backend) -> str:
@@ -135,21 +135,18 @@ async def _attach(backend: Backend, endpoint: Endpoint) -> str:
 _STAYS = "The server that was in use stays in use."
 
 
-def attach_endpoint(arguments: list[str], environ: Mapping[str, str], taken: dict[str, str] | None = None) -> Endpoint:
+def attach_endpoint(arguments: list[str], secrets: Secrets) -> Endpoint:
     """Where the words behind `attach` lead.
 
     Args:
-        taken: gets the variables that a secret was taken from, with their values.
+        secrets: reads what they name, and has what is to be withheld, and the warnings, afterwards.
     Raises:
         CommandError: they lead nowhere; the text shows nothing that may be a key.
     """
     given = _given(_parsed(arguments))
     problems: list[str] = []
-    secrets = Secrets(environ)
     withhold_named(given, secrets)
     endpoint = endpoint_of(Values(given, problems, _spelled), secrets)
-    if taken is not None:
-        taken.update(secrets.taken)
     if problems or endpoint is None:
         raise CommandError(f"%dh attach: {' '.join(problems) or _USAGE}")
     return endpoint
