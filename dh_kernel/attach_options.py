@@ -13,10 +13,10 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 
-from dh_kernel.attaching import KEY_VARIABLE
+from dh_kernel.attaching import DEFAULT_PORT as DEFAULT_PORT
+from dh_kernel.attaching import KEY_VARIABLE, joined
 from dh_kernel.errors import SettingsError
 
-DEFAULT_PORT = 10_000
 PATHS = ("key_file", "tls_ca_cert", "tls_client_cert", "tls_client_key")
 _REFERENCE = re.compile(r"(env|keyring):")
 
@@ -47,14 +47,16 @@ def add_attach_options(group: argparse._ArgumentGroup, port_help: str = f"its po
     add("--channel-option", dest="channel_options", action="append", metavar="NAME=VALUE", help=option)
 
 
-def attach_settings(given: argparse.Namespace, default_port: int | None = DEFAULT_PORT) -> dict[str, list[str]]:
-    """The settings that these options make, each with its texts. A port without a host is not looked at.
+def attach_settings(given: argparse.Namespace, *, lone_port: bool = False) -> dict[str, list[str]]:
+    """The settings that these options make, each with its texts.
 
+    Args:
+        lone_port: `--port` without `--host` means something else here, and is not looked at.
     Raises:
-        SettingsError: two options say different things.
+        SettingsError: two options say different things, or one lacks another.
     """
     settings: dict[str, list[str]] = {}
-    server = _server(given, default_port)
+    server = _server(given, lone_port)
     if server is not None:
         settings["server"] = [server]
     for name in ("auth_type", "tls", *PATHS):
@@ -67,22 +69,16 @@ def attach_settings(given: argparse.Namespace, default_port: int | None = DEFAUL
     return settings
 
 
-def _server(given: argparse.Namespace, default_port: int | None) -> str | None:
+def _server(given: argparse.Namespace, lone_port: bool) -> str | None:
     if given.server is not None and given.host is not None:
         raise SettingsError("--server and --host name a server each: leave one of them out.")
     if given.server is not None and given.port is not None:
         raise SettingsError("--port goes with --host; an address of --server has its port: HOST:PORT.")
-    if given.host is None:
-        return str(given.server) if given.server is not None else None
-    host = str(given.host)
-    has_port = re.search(r"[^:\]]:[0-9]+/?$|\]:[0-9]+/?$", host) is not None
-    if has_port and given.port is not None:
-        raise SettingsError("--host has a port, and there is --port too: leave one of them out.")
-    if has_port or default_port is None or re.search(r"[?#@]", host):  # the last ones get an error of their own
-        return host
-    if host.count(":") > 1 and "://" not in host and not host.startswith("["):
-        host = f"[{host}]"
-    return f"{host.rstrip('/')}:{given.port if given.port is not None else default_port}"
+    if given.host is not None:
+        return joined(given.host, given.port)
+    if given.port is not None and not lone_port:
+        raise SettingsError("--port goes with --host.")
+    return None if given.server is None else str(given.server)
 
 
 def closest_option(name: str, options: Iterable[str]) -> str | None:

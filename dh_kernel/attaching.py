@@ -21,10 +21,22 @@ from dh_kernel.model import PSK_AUTH_TYPE, Endpoint, Tls
 
 T = TypeVar("T")
 KEY_VARIABLE = "DH_KERNEL_KEY"
+DEFAULT_PORT = 10_000
+HIDDEN = "***"
+"""Stands for what may be a secret, where it cannot be left out."""
+OF_SECRETS = ("key_file", "tls_client_key", "tls_client_cert", "tls_ca_cert")
 OF_TLS = ("tls_ca_cert", "tls_client_cert", "tls_client_key")
 _AUTH_TYPES = {"psk": PSK_AUTH_TYPE, "anonymous": "Anonymous", "basic": "Basic"}
 _SCHEMES = {"dh+plain": False, "dh+tls": True, "dh": True}
-_HEADER = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*=\s*(.*)", re.DOTALL)
+_LABEL = r"[\w-]{1,63}"  # names of hosts have no longer ones; tokens have
+_ADDRESS_IN_BRACKETS = r"\[[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?\]"
+_PLACE = re.compile(rf"(?P<host>{_LABEL}(?:\.{_LABEL})*\.?|{_ADDRESS_IN_BRACKETS})(?::(?P<port>[0-9]{{1,5}}))?")
+_IPV6 = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?")
+_NO_ADDRESS = (
+    "that is no address of a server, and is not shown here, since there may be a key in it. Write HOST:PORT, such as"
+    " localhost:10000, [::1]:10000 or dh+tls://db.example.org:10000, without a user, a key or a path."
+)
+_HEADER = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*=\s*([^=\s].*)", re.DOTALL)  # `a2V5==` is none, and may be a key
 _TEXT = "text:"
 _SECRET_NAME = re.compile(r"auth|key|token|secret|passw|cookie|credential", re.IGNORECASE)
 
@@ -115,6 +127,23 @@ def endpoint_of(values: Values, secrets: Secrets) -> Endpoint | None:
     )
 
 
+def withhold_named(given: Mapping[str, Given], secrets: Secrets) -> None:
+    """Withhold the variables that settings name as places of secrets, also those that nothing will read."""
+    for name in OF_SECRETS:
+        for reference in _texts(given.get(name)):
+            secrets.withhold(reference)
+    for header in _texts(given.get("headers")):
+        match = _HEADER.fullmatch(header)
+        if match is not None:
+            secrets.withhold(match[2])
+
+
+def _texts(given: Given | None) -> list[str]:
+    """The texts among what was given, which is not checked yet and may be anything."""
+    values = () if given is None else given.value if isinstance(given.value, (list, tuple)) else (given.value,)
+    return [value for value in values if isinstance(value, str)]
+
+
 # --- the address
 
 
@@ -122,33 +151,79 @@ def address_of(text: str) -> Address:
     """Take apart `host:port`, `dh+plain://host:port` or `dh+tls://host:port`. An IPv6 address keeps its brackets, for gRPC.
 
     Raises:
-        SettingsError: telling what to write. It shows no part of the text where users paste a key: `?psk=…`, `user:password@`.
+        SettingsError: telling what to write. It shows a host and a port at most, and only where nothing else can be meant:
+            users paste keys there, as `?psk=…`, `user:password@` and otherwise, and keys have any characters.
     """
-    text = text.strip()
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
-    scheme = match[1].lower() if match else ""
-    rest = text[match.end() :] if match else text
-    bare = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
-    host, port = _host_and_port(bare)
-    if bare != rest.removesuffix("/"):
-        prefix = f"{scheme}://" if scheme in _SCHEMES else ""
-        raise SettingsError(f"write {prefix}{bare}, without a path or a key.")
+    scheme, rest = _without_scheme(text)
+    place = _place_in(scheme, rest)
+    if place is None:
+        raise SettingsError(_NO_ADDRESS)
+    prefix = f"{scheme}://" if scheme in _SCHEMES else ""
+    shown = f"{place['host']}:{place['port'] or DEFAULT_PORT}"
+    if place[0] != rest.removesuffix("/"):
+        raise SettingsError(f"write {prefix}{shown}, without a path or a key.")
     if scheme and scheme not in _SCHEMES:
         secure = scheme in ("https", "grpcs", "grpc+tls", "wss")
-        raise SettingsError(f"write {bare} or {'dh+tls' if secure else 'dh+plain'}://{bare}: {scheme}:// is not known here.")
-    return Address(host, port, _SCHEMES.get(scheme))
+        wanted = f"{'dh+tls' if secure else 'dh+plain'}://{shown}"
+        raise SettingsError(f"write {shown} or {wanted}: only dh+plain:// and dh+tls:// are known here.")
+    if place["port"] is None:
+        raise SettingsError(f"there is no port: write {prefix}{shown}, with the server's port.")
+    port = int(place["port"])
+    if not 0 < port <= 65535:
+        raise SettingsError(f"the port {port} is not between 1 and 65535.")
+    return Address(place["host"], port, _SCHEMES.get(scheme))
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+):([0-9]+)", address)
-    if match and 0 < int(match[2]) <= 65535:
-        return match[1], int(match[2])
-    if match:
-        raise SettingsError(f"the port {match[2]} in {address} is not between 1 and 65535.")
-    if address.count(":") > 1 and not address.startswith("["):
-        raise SettingsError(f"{address!r} has no port that can be told from it: write an IPv6 address as [::1]:10000.")
-    host = address.partition(":")[0] if not address.startswith("[") else address
-    raise SettingsError(f"{address!r} is not a host and a port: write {host or 'localhost'}:10000, with the server's port.")
+def joined(host: str, port: int | None = None, said: str = "--host") -> str:
+    """The address that a host and a port make; the port is 10000 where neither says one.
+
+    Args:
+        host: a name, an IPv6 address, or a URL. Any but an IPv6 address without brackets may have its port.
+        said: where the host was said, for errors.
+    Raises:
+        SettingsError: there are two ports, or one that is none, or no host. An address that is wrong otherwise stays as it is.
+    """
+    scheme, rest = _without_scheme(host)
+    if not rest:
+        raise SettingsError(f"{said} names no host: write its name or its address.")
+    if port is not None and not 0 < port <= 65535:
+        raise SettingsError(f"the port {port} is not between 1 and 65535.")
+    if not scheme and _IPV6.fullmatch(rest):
+        rest = f"[{rest}]"
+    place = _PLACE.fullmatch(rest.removesuffix("/"))
+    if place is None:
+        return host
+    if place["port"] is not None and port is not None:
+        raise SettingsError(f"{said} has a port, and there is --port too: leave one of them out.")
+    prefix = f"{scheme}://" if scheme else ""
+    return f"{prefix}{place['host']}:{place['port'] or port or DEFAULT_PORT}"
+
+
+def may_be_shown(text: str) -> bool:
+    """Whether this is a host, with or without a port and a scheme, and nothing else, among which a key could be."""
+    _, rest = _without_scheme(text)
+    return _PLACE.fullmatch(rest.removesuffix("/")) is not None or _IPV6.fullmatch(rest) is not None
+
+
+def _without_scheme(text: str) -> tuple[str, str]:
+    """What stands before `://`, if anything does, in small letters, and what stands behind it."""
+    text = text.strip()
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
+    return (match[1].lower(), text[match.end() :]) if match else ("", text)
+
+
+def _place_in(scheme: str, rest: str) -> re.Match[str] | None:
+    """Host and port; None where they cannot be told from parts of a key.
+
+    An `@` behind a path or a query may belong to a key in that, and a `/` before an `@` to a password: neither is guessed at.
+    """
+    user, at, behind = rest.rpartition("@")
+    if re.search(r"[/?#]", user):
+        return None
+    # Only URLs have a path: `12ab/34cd` may be a key.
+    bare = re.split(r"[/?#]", behind, maxsplit=1)[0] if scheme else behind.removesuffix("/")
+    place = _PLACE.fullmatch(bare)
+    return None if place is None or (at and place["port"] is None) else place  # `host:1@KEY`
 
 
 # --- who the user is
@@ -257,6 +332,12 @@ def _headers(texts: Iterable[str], secrets: Secrets) -> Iterable[tuple[str, str]
                 f"the value of the header {name} has to be file:PATH, env:VARIABLE or keyring:SERVICE/USER; or {_TEXT}VALUE"
                 " where it is no secret."
             )
+
+
+def header_name(text: str) -> str | None:
+    """The name in a header's text; None where that is no header, and may be a secret as a whole."""
+    match = _HEADER.fullmatch(text)
+    return match[1] if match else None
 
 
 def _channel_option(text: str) -> tuple[str, int | str]:

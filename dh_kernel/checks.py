@@ -1,6 +1,8 @@
 """What the values of settings have to be like: one function each, from a value of the right type to the checked one.
 
-Pure, but for looks at the file system. Neighbours: `declarations` names them. Each raises `SettingsError` with what to write.
+Pure, but for looks at the file system. Neighbours: `declarations` names them. Each raises `SettingsError` with what to write,
+and nothing else: so `os.path`, since `Path` raises for names that are too long, or whose folder nobody may look into, and for
+homes that are not known.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from dh_kernel.errors import SettingsError
@@ -61,7 +62,7 @@ def origin(text: str) -> str:
 
 def heap_mb(text: str) -> int:
     """Mebibytes of a Java size such as `4g`, `1500m`, `4 GB`."""
-    match = re.fullmatch(r"([0-9]+)\s*(m|g|t)(i?b)?", text.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,12})\s*(m|g|t)(i?b)?", text.strip().lower())
     size = int(match[1]) * {"m": 1, "g": 1024, "t": 1024 * 1024}[match[2]] if match else 0
     if not size:
         raise SettingsError(f"{text!r} is not a size of memory: write 4g or 512m.")
@@ -101,7 +102,7 @@ def executable_path(text: str) -> str:
 
 def java_home_path(text: str) -> str:
     """Absolute path of the directory of a JDK."""
-    path = Path(text).expanduser()
-    if not path.is_dir():
+    path = os.path.expanduser(text)
+    if not os.path.isdir(path):
         raise SettingsError(f"{text!r} is not a directory: write the directory of a JDK, the one that has bin/java in it.")
     return os.path.abspath(path)

@@ -240,7 +240,10 @@ def _archive(arguments: argparse.Namespace) -> None:
 def _doctor(arguments: argparse.Namespace) -> None:
     from dh_kernel import doctor
 
-    settings = attach_settings(arguments)
+    try:
+        settings = attach_settings(arguments)
+    except SettingsError as error:  # of the command line itself: 1 would mean that something here is not well
+        arguments.chosen.error(str(error))
     findings = []
     for finding in doctor.examine(as_arguments(settings), os.environ, trial=not arguments.no_trial):
         findings.append(finding)
@@ -302,7 +305,7 @@ def _environment(arguments: argparse.Namespace) -> dict[str, str]:
         if not (variable and equals):
             raise SettingsError(f"--env wants NAME=VALUE, and there is no {'name' if equals else '='} in what it got.")
         environment[variable] = value
-    settings = absolute(attach_settings(arguments))
+    settings = absolute(attach_settings(arguments, lone_port=True))
     if arguments.port is not None and "server" not in settings:
         settings["port"] = [str(arguments.port)]
     for name in (setting.name for setting in _settings_of_install()):

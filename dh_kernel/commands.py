@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from dh_kernel.attaching import OF_TLS, Given, Values, endpoint_of
+from dh_kernel.attaching import HIDDEN, OF_TLS, Given, Values, endpoint_of, header_name, joined, may_be_shown, withhold_named
 from dh_kernel.credentials import Secrets
-from dh_kernel.errors import AuthenticationError, DhKernelError
+from dh_kernel.errors import AuthenticationError, DhKernelError, SettingsError
 from dh_kernel.model import Endpoint
 from dh_kernel.runtime.dh_line import HELP, OF_KERNEL, DhUsageError, words_of
 
@@ -40,6 +40,7 @@ _OPTIONS = {
     "--header": "headers",
     "--channel-option": "channel_options",
 }
+_PORT = re.compile(r"[0-9]{1,5}")
 _REPEATED = ("headers", "channel_options")
 _FLAGS = ("--anonymous", "--tls")
 _USAGE = (
@@ -93,12 +94,12 @@ async def run_command(command: Command, backend: Backend, environ: Mapping[str, 
         return await _restart(backend)
     if word == "detach":
         return await _detach(backend)
-    taken: dict[str, str] = {}
+    secrets = Secrets({**environ, **backend.settings.withheld})
     try:
-        endpoint = attach_endpoint(arguments, {**environ, **backend.settings.withheld}, taken)
+        endpoint = attach_endpoint(arguments, secrets)
     finally:
-        backend.withhold(taken)
-    return await _attach(backend, endpoint)
+        backend.withhold(secrets.taken)
+    return "".join([await _attach(backend, endpoint), *(f"{warning}\n" for warning in secrets.warnings)])
 
 
 async def _restart(backend: Backend) -> str:
@@ -134,20 +135,18 @@ async def _attach(backend: Backend, endpoint: Endpoint) -> str:
 _STAYS = "The server that was in use stays in use."
 
 
-def attach_endpoint(arguments: list[str], environ: Mapping[str, str], taken: dict[str, str] | None = None) -> Endpoint:
+def attach_endpoint(arguments: list[str], secrets: Secrets) -> Endpoint:
     """Where the words behind `attach` lead.
 
     Args:
-        taken: gets the variables that a secret was taken from, with their values.
+        secrets: reads what they name, and has what is to be withheld, and the warnings, afterwards.
     Raises:
         CommandError: they lead nowhere; the text shows nothing that may be a key.
     """
     given = _given(_parsed(arguments))
     problems: list[str] = []
-    secrets = Secrets(environ)
+    withhold_named(given, secrets)
     endpoint = endpoint_of(Values(given, problems, _spelled), secrets)
-    if taken is not None:
-        taken.update(secrets.taken)
     if problems or endpoint is None:
         raise CommandError(f"%dh attach: {' '.join(problems) or _USAGE}")
     return endpoint
@@ -157,8 +156,8 @@ def _given(options: argparse.Namespace) -> dict[str, Given]:
     address = options.address or options.host
     if not address or (options.address and options.host):
         raise CommandError(f"%dh attach: {_USAGE}.")
-    if options.port:
-        address = f"{address}:{options.port}"
+    if options.host or options.port:
+        address = _joined(address, options)
     if options.anonymous and (options.key_file or options.key_env):
         raise CommandError("%dh attach: --anonymous does not go with a key.")
     if options.key_file and options.key_env:
@@ -174,6 +173,15 @@ def _given(options: argparse.Namespace) -> dict[str, Given]:
     if options.key_env:
         given["key_file"] = Given(values["key_file"], "--key-env")
     return given
+
+
+def _joined(address: str, options: argparse.Namespace) -> str:
+    if options.port and not _PORT.fullmatch(options.port):
+        raise CommandError("%dh attach: --port is not a number between 1 and 65535.")
+    try:
+        return joined(address, int(options.port) if options.port else None, "--host" if options.host else "the address")
+    except SettingsError as error:
+        raise CommandError(f"%dh attach: {error}") from None
 
 
 def _spelled(setting: str) -> str:
@@ -216,19 +224,31 @@ def _line_without_secrets(line: str) -> str:
         name, equals, value = word.partition("=")
         if name in _OPTIONS:
             value = value if equals else next(left, "")
-            secret = _OPTIONS[name] == "headers" and not _REFERENCE_IN_HEADER.fullmatch(value)
-            hidden |= secret
-            shown = f"{value.partition('=')[0]}=***" if secret and "=" in value else "***" if secret else value
+            shown = _value_without_secrets(_OPTIONS[name], value)
+            hidden |= shown != value
             kept += [f"{name}={shown}"] if equals else [name, *filter(None, [shown])]
         elif word in _FLAGS:
             kept.append(word)
-        elif not word.startswith("-") and not addresses and not re.search(r"[@?#]", word):
+        elif not word.startswith("-") and not addresses and may_be_shown(word):
             addresses += 1
             kept.append(word)
         else:
             hidden = True
-            kept.append("***")
+            kept.append(HIDDEN)
     return shlex.join(kept) if hidden else line
+
+
+def _value_without_secrets(setting: str, value: str) -> str:
+    if setting == "host":
+        return value if not value or may_be_shown(value) else HIDDEN
+    if setting == "port" and not _PORT.fullmatch(value):
+        return HIDDEN if value else value
+    if setting == "channel_options" and "@" in value:
+        return HIDDEN
+    if setting == "headers" and not _REFERENCE_IN_HEADER.fullmatch(value):
+        name = header_name(value)
+        return f"{name}={HIDDEN}" if name else HIDDEN
+    return value
 
 
 _REFERENCE_IN_HEADER = re.compile(r"[A-Za-z0-9_.-]+=(file|env|keyring):.*")

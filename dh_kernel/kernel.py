@@ -17,7 +17,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -79,6 +79,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         self._questions = Questions()
         self._notices = losses.Notices()
         self._told_of: Any = None
+        self._warned = False
         self._late: set[asyncio.Task[None]] = set()
         self._reattacher: Reattacher | None = None
         self._numbers = iter(range(1, 1 << 62))
@@ -134,8 +135,12 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             "banner": self.banner,
             "help_links": self.help_links,
             "supported_features": features,
-            "deephaven": self.backend.description if self.backend is not None else None,
+            "deephaven": self._about_server(),
         }
+
+    def _about_server(self) -> dict[str, Any] | None:
+        about = self.backend.description if self.backend is not None else None
+        return None if self.backend is None or about is None else {**about, "warnings": list(self.backend.settings.warnings)}
 
     # --- lanes: the main shell's, and one for each subshell
 
@@ -302,13 +307,21 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         task.add_done_callback(lambda _: session.consumed(size))
 
     def _tell(self, run: Run) -> None:
-        """What has become of the former session, or of another one of this name."""
-        notes: list[str | None] = [*self._notices.for_next(run.session)]
+        """What has become of the former session, or of another one of this name; and what to mind about the settings."""
+        notes: list[str | None] = [*self._warnings_for(run), *self._notices.for_next(run.session)]
         if not run.silent and self._told_of is not run.session:
             self._told_of = run.session
             notes.append(left_behind(run.session.left_behind))
         for note in filter(None, notes):
             self._send(run, "stream", {"name": "stderr", "text": f"{note.rstrip()}\n"})
+
+    def _warnings_for(self, run: Run) -> Sequence[str]:
+        """Those of the settings, in the first cell that shows. Who wants no notes has them from `kernel_info`."""
+        assert self.backend is not None
+        if self._warned or (run.silent and not run.quiet):
+            return ()
+        self._warned = True
+        return () if run.quiet else self.backend.settings.warnings
 
     async def _reattach(self, run: Run, wanted: str) -> CellDone:
         """Pick up a session, and what it goes on with as this cell's own."""

@@ -17,13 +17,15 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 
-from dh_kernel.attaching import KEY_VARIABLE
+from dh_kernel.attaching import HIDDEN, KEY_VARIABLE, header_name, may_be_shown
 from dh_kernel.credentials import Unread
 from dh_kernel.errors import SettingsError
 from dh_kernel.settings import KERNELSPEC_VARIABLE, PREFIX, VARIABLES, load_settings
 
 _MODULE = "dh_kernel"
 _FILES = ("key_file", "tls_ca_cert", "tls_client_cert", "tls_client_key")
+_USER_IN_URL = re.compile(r"://[^\s/]*@")
+_SECRET_PROPERTY = re.compile(r"-D[^\s=]*(psk|pass|pwd|secret|token|credential)[^\s=]*=", re.IGNORECASE)
 _OPTION = re.compile(r"--KernelSettings\.(\w+)=(.*)", re.DOTALL)
 
 
@@ -109,12 +111,20 @@ def uninstall(name: str, manager: KernelSpecManager | None = None) -> tuple[str,
 def _described(name: str, path: str, spec: KernelSpec) -> Spec:
     arguments = [word for word in spec.argv if _OPTION.fullmatch(word)]
     settings = _settings(spec.env, arguments)
-    shown = {key: value for key, value in settings.items() if key != "headers"}
-    if "headers" in settings:
-        with contextlib.suppress(ValueError):
-            shown["headers"] = " ".join(text.partition("=")[0] for text in shlex.split(settings["headers"]))
+    shown = {setting: _without_secrets(setting, value) for setting, value in settings.items()}
     problems = [*_of_python(spec.argv[0], name), *_of_settings(spec.env, arguments), *_of_files(settings)]
     return Spec(name, spec.display_name, path, spec.argv[0], _address(spec.env, arguments), shown, tuple(problems))
+
+
+def _without_secrets(setting: str, value: str) -> str:
+    """A value as it may be shown: a kernelspec can be edited by hand, and have keys where none belongs."""
+    if setting == "server":
+        return value if may_be_shown(value) else HIDDEN
+    if setting == "headers":
+        with contextlib.suppress(ValueError):
+            return " ".join(header_name(text) or HIDDEN for text in shlex.split(value))
+        return HIDDEN
+    return HIDDEN if _USER_IN_URL.search(value) or _SECRET_PROPERTY.search(value) else value
 
 
 def _settings(environ: Mapping[str, str], arguments: list[str]) -> dict[str, str]:

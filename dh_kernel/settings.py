@@ -22,7 +22,7 @@ from traitlets import Bool, Float, Int, List, TraitError
 from traitlets.config import Config
 from traitlets.config.loader import ConfigFileNotFound, JSONFileConfigLoader, LazyConfigValue, PyFileConfigLoader
 
-from dh_kernel.attaching import KEY_VARIABLE, Given, Level, Values, endpoint_of
+from dh_kernel.attaching import KEY_VARIABLE, Given, Level, Values, endpoint_of, withhold_named
 from dh_kernel.checks import heap_mb
 from dh_kernel.credentials import Secrets
 from dh_kernel.declarations import (
@@ -79,18 +79,28 @@ def load_settings(
         server may be launched or attached: the value that was wrong may be the one that names the server.
     """
     problems: list[str] = []
-    given = _from_files(jupyter_config_dirs() if config_dirs is None else config_dirs, problems)
-    given.update(_from_environment(environ, problems))
-    given.update(_from_command_line(argv, problems))
-    settings = _Checker(given, environ, secrets or Secrets(environ), problems).settings()
+    places = (
+        _from_files(_jupyter_config_dirs(problems) if config_dirs is None else config_dirs, problems),
+        _from_environment(environ, problems),
+        _from_command_line(argv, problems),
+    )
+    secrets = secrets or Secrets(environ)
+    for given in places:  # each of them, though the next one may say otherwise
+        withhold_named(given, secrets)
+    nearest = {name: value for given in places for name, value in given.items()}
+    settings = _Checker(nearest, environ, secrets, problems).settings()
     return settings, SettingsError("\n".join(problems)) if problems else None
 
 
-def jupyter_config_dirs() -> list[str]:
+def _jupyter_config_dirs(problems: list[str]) -> list[str]:
     """Jupyter's config path, most important first."""
     from jupyter_core.paths import jupyter_config_path
 
-    return jupyter_config_path()
+    try:
+        return jupyter_config_path()
+    except RuntimeError:  # a user that is in no list, as containers have them
+        problems.append("Jupyter's configuration files: no home directory is known. Set HOME, or JUPYTER_CONFIG_DIR.")
+        return []
 
 
 # Where values come from
@@ -254,12 +264,6 @@ class _Checker:
         return Settings(endpoint=endpoint, warnings=warnings, withheld=withheld, **values)
 
     def _contradictions(self, endpoint: Endpoint | None) -> None:
-        packages = self._values.given("deephaven_packages")
-        if packages is not None and self._values.given("deephaven_version") is None:
-            self._problems.append(
-                f"{packages.source}: packages are installed beside a version of Deephaven: name one in"
-                f" {VARIABLES['deephaven_version']}."
-            )
         server = self._values.given("server")
         if server is not None and endpoint is not None:
             for given in self._given_only(LAUNCHED):
@@ -272,8 +276,8 @@ class _Checker:
         packages = self._values.given("deephaven_packages")
         if packages is not None and self._values.given("deephaven_version") is None:
             self._problems.append(
-                f"{packages.source}: packages are installed beside a version of Deephaven: set"
-                f" {VARIABLES['deephaven_version']} too."
+                f"{packages.source}: packages are installed beside a version of Deephaven: name one in"
+                f" {VARIABLES['deephaven_version']}."
             )
         if server is None:
             for given in self._given_only(ATTACHED):

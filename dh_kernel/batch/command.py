@@ -322,11 +322,9 @@ def _environ(given: argparse.Namespace) -> dict[str, str]:
 
 def _settings(given: argparse.Namespace, serves: bool) -> dict[str, list[str]]:
     """The kernel's settings."""
-    settings = attach_settings(given)
+    settings = attach_settings(given, lone_port=serves)
     if serves and (settings or given.existing is not None):
         raise UsageError("serve launches its server: --host, its like and --existing are for run")
-    if not serves and given.port is not None and given.host is None:
-        raise UsageError("--port goes with --host")
     values = {
         "python": given.python,
         "java_home": given.java_home,

@@ -178,6 +178,8 @@ class Runner:
         self._ready = True
         self._report.server(self.server, time.monotonic() - self._begun)
         self._note(f"Deephaven {self.server['version']} at {self.server['host']}:{self.server['port']}")
+        for warning in () if self._order.quiet else info.get("warnings", ()):
+            self._notes.say(warning)
         return None
 
     def _no_server(self, name: str, value: str) -> Outcome:

@@ -21,8 +21,8 @@ from sessions import Console
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 
 READY_TIMEOUT_S = 120.0
-WRONG, HEADER, TYPED, PASSPHRASE, KEPT = (
-    f"{name}-must-never-show" for name in ("wrong-key", "header-value", "typed-key", "passphrase", "keyring-key")
+WRONG, HEADER, TYPED, PASSPHRASE, KEPT, UNUSED = (
+    f"{name}-must-never-show" for name in ("wrong-key", "header-value", "typed-key", "passphrase", "keyring-key", "unused-key")
 )
 _FORGET = """
 import sys
@@ -62,8 +62,8 @@ class Scene:
             if pid != self.kernel.pid:
                 self.said.append(_of_process(pid, "environ"))
 
-    def run(self, code: str, timeout_s: float = TIMEOUT_S) -> Any:
-        done = self.kernel.run(code, timeout_s)
+    def run(self, code: str, timeout_s: float = TIMEOUT_S, **options: Any) -> Any:
+        done = self.kernel.run(code, timeout_s, **options)
         self.look()
         return done
 
@@ -109,11 +109,15 @@ def scene(tmp_path: Path, vanilla: Vanilla) -> Iterator[Scene]:
         "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     (root / "tmp").mkdir()
-    place.install("prod", DH_KERNEL_SERVER=proxy.endpoint.address, DH_KERNEL_HEADERS="x-secret=env:HEADER_VALUE")
+    (exposed := folder / "exposed").write_text(vanilla.key)
+    exposed.chmod(0o644)
+    headers = f"x-secret=env:HEADER_VALUE x-exposed=file:{exposed}"
+    place.install("prod", DH_KERNEL_SERVER=proxy.endpoint.address, DH_KERNEL_HEADERS=headers)
     manager = place.manager("prod")
     log = root / "kernel.log"
     with log.open("wb") as file:
         secret_environ = {"DH_KERNEL_KEY": vanilla.key, "HEADER_VALUE": HEADER, "WRONG": WRONG}
+        secret_environ |= {"DH_KERNEL_KEY_FILE": "env:UNUSED", "UNUSED": UNUSED}  # DH_KERNEL_KEY goes before it
         manager.start_kernel(env={**place.environ, **environ, **secret_environ}, cwd=str(root), stdout=file, stderr=file)
     client_of_kernel = manager.client()
     said: list[str] = []
@@ -138,6 +142,7 @@ def scene(tmp_path: Path, vanilla: Vanilla) -> Iterator[Scene]:
             "a typed key": TYPED,
             "a passphrase": PASSPHRASE,
             "the keyring's": KEPT,
+            "a key that is named and not used": UNUSED,
             "a private key": body,
         }
         yield made
@@ -157,8 +162,12 @@ def test_no_secret_shows_anywhere(scene: Scene, tmp_path: Path) -> None:
     locked = encrypted(folder, PASSPHRASE)
     identity = f"--tls-client-cert {scene.client.cert} --tls-client-key {scene.client.key}"
 
-    # It works, and code fails in it.
-    assert scene.run("1 + 1", READY_TIMEOUT_S).reply["status"] == "ok"
+    # It works, and code fails in it. The first cell that shows, and no other, tells of the file that others can read.
+    assert scene.run("1 + 1", READY_TIMEOUT_S, silent=True).text("stderr") == ""
+    first = scene.run("1 + 1")
+    assert first.reply["status"] == "ok"
+    assert first.text("stderr").count(f"chmod 600 {folder / 'exposed'}") == 1
+    assert "chmod" not in scene.run("1 + 1").text("stderr")
     assert scene.run("def f(): raise ValueError('mine')\nf()").error["ename"] == "ValueError"
     # Credentials that are refused, unusable, absent; servers that are not there, or speak otherwise.
     for words, says in (
@@ -174,6 +183,8 @@ def test_no_secret_shows_anywhere(scene: Scene, tmp_path: Path) -> None:
         (f"dh+tls://{server} --key-env WRONG {identity}", "speaks plaintext"),
         (f"dh+tls://{server} --tls-client-cert {scene.client.cert} --tls-client-key {locked}", "is encrypted"),
         (f"dh+tls://me:{TYPED}@{server}", "write dh+tls://"),
+        (f"dh+tls://me:{TYPED}/part@{server}", "no address of a server"),
+        (f"--host {server}:{TYPED}", "no address of a server"),
         (f"'dh+plain://{server}/?psk={TYPED}'", "write dh+plain://"),
         (f"{server} --key {TYPED}", "A key never stands in the line"),
         (f"{server} --header x-secret={TYPED}", "has to be file:"),
@@ -201,9 +212,13 @@ def test_no_secret_shows_anywhere(scene: Scene, tmp_path: Path) -> None:
     assert "does not accept" in scene.program("run", "--json", *host, "--auth-token-file", str(wrong_file), "-c", "1")
     header = ("--header", "x-secret=env:HEADER_VALUE", "--debug")
     assert "1" in scene.program("run", *host, *header, "-c", "1", DH_KERNEL_KEY=scene.server.key, HEADER_VALUE=HEADER)
+    exposed = ("--auth-token-file", str(folder / "exposed"))
+    assert scene.program("run", *host, *exposed, "-c", "1").count("chmod 600") == 1
+    assert "chmod" not in scene.program("run", "--quiet", *host, *exposed, "-c", "1")
     assert scene.program(
         "install", "--prefix", str(scene.place.folder), *host, "--key-file", str(wrong_file), *identity.split()
     )
+    assert "chmod 600" in scene.run(f"%dh attach {server} --key-file {folder / 'exposed'}").text()
     # A server of the kernel's own inherits nothing of it.
     shown = scene.run("%dh detach\n", READY_TIMEOUT_S)
     assert shown.reply["status"] == "ok", shown.reply

@@ -116,6 +116,37 @@ def test_variables_that_held_a_secret_are_withheld() -> None:
     assert KEY not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"KEY_FILE": "env:MINE"},
+        {"TLS_CLIENT_KEY": "env:MINE"},
+        {"HEADERS": "x=env:MINE"},
+        {"HEADERS": "nonsense 'X-Note = env:MINE'"},
+        {"SERVER": "no:address", "KEY_FILE": " env:MINE"},
+        {"SERVER": "h:1", "KEY_FILE": "env:MINE", "KEY": KEY},  # which goes before it
+        {"SERVER": "h:1", "HEADERS": "nonsense x=env:MINE"},
+        {"SERVER": "dh+plain://h:1", "TLS_CLIENT_KEY": "env:MINE"},
+    ],
+)
+def test_variables_that_are_named_are_withheld_though_nobody_reads_them(environ: dict[str, str]) -> None:
+    """A server that the kernel launches inherits what is left, and any cell sees it."""
+    settings, _ = load_settings([], {f"DH_KERNEL_{name}": value for name, value in environ.items()} | {"MINE": "mine"}, [])
+    assert settings.withheld["MINE"] == "mine"
+
+
+def test_variables_that_are_named_at_any_place_are_withheld(tmp_path: Path) -> None:
+    """Also where something nearer names another one; of a file, whatever it holds."""
+    config = tmp_path / "jupyter_dh_kernel_config.py"
+    config.write_text("c.KernelSettings.key_file = 'env:A'\nc.KernelSettings.headers = ['x=env:B', 3]\n")
+    environ = {"DH_KERNEL_KEY_FILE": "env:C", "A": "a", "B": "b", "C": "c", "D": "d", "E": "e"}
+    settings, _ = load_settings(["--KernelSettings.key_file=env:D"], environ, [str(tmp_path)])
+    assert settings.withheld == {"A": "a", "B": "b", "C": "c", "D": "d"}
+    config.write_text("c.KernelSettings.key_file = 3\nc.KernelSettings.headers = None\n")
+    settings, _ = load_settings([], environ, [str(tmp_path)])
+    assert settings.withheld == {"C": "c"}
+
+
 def test_what_was_said_nearer_wins_and_at_one_place_it_is_an_error(tmp_path: Path, files: dict[str, str]) -> None:
     """A heap for all kernels of a user does not stand in the way of one that attaches."""
     config = tmp_path / "jupyter_dh_kernel_config.py"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dh_kernel import doctor
+from dh_kernel.cli import main
 from dh_kernel.doctor import OK, PROBLEM, WARNING, Finding
 from dh_kernel.install import install
 
@@ -99,6 +100,18 @@ def test_a_key_shows_nowhere(place: Path) -> None:
     assert any("localhost:1" in finding.text for finding in findings)
     assert key not in doctor.as_json(findings)
     assert all(key not in doctor.as_line(finding) for finding in findings)
+
+
+@pytest.mark.parametrize(
+    "words", [["--port", "10000"], ["--host", "db", "--server", "db:1"], ["--host", "db:1", "--port", "1"]]
+)
+def test_a_command_line_that_contradicts_itself_is_no_finding(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A port alone was not looked at, and what was examined was another server."""
+    with pytest.raises(SystemExit) as left:
+        main(["doctor", "--no-trial", *words])
+    assert left.value.code == 64
+    told = capsys.readouterr()
+    assert (told.out, words[0] in told.err) == ("", True)
 
 
 def test_forms() -> None:

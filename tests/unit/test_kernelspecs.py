@@ -107,6 +107,34 @@ def test_what_is_wrong_with_them(place: Path, capsys: pytest.CaptureFixture[str]
     assert found["files"]["settings"]["headers"] == "x y"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SERVER", f"dh+tls://me:{KEY}@h:1"),
+        ("SERVER", f"h:1:{KEY}"),
+        ("SERVER", f"me:{KEY}/part@h:1"),
+        ("HEADERS", f"{KEY}=="),
+        ("HEADERS", f"x-token={KEY}"),
+        ("HEADERS", f"'x-token={KEY}"),
+        ("JVM_ARGS", f"-Xss2m '-Djavax.net.ssl.keyStorePassword={KEY} {KEY}'"),
+        ("BROWSER_URL", f"https://me:{KEY}@h"),
+        ("CHANNEL_OPTIONS", f"grpc.http_proxy=http://me:{KEY}@proxy"),
+    ],
+)
+def test_a_key_that_was_edited_into_one_does_not_show(
+    place: Path, capsys: pytest.CaptureFixture[str], variable: str, value: str
+) -> None:
+    install(prefix=str(place))
+    rewrite(spec(place, "deephaven"), env={"DH_KERNEL_SERVER": "h:1", f"DH_KERNEL_{variable}": value})
+    with pytest.raises(SystemExit):
+        main(["list"])
+    with pytest.raises(SystemExit):
+        main(["list", "--json"])
+    told = capsys.readouterr().out
+    assert f"{variable.lower()} = " in told
+    assert KEY not in told
+
+
 def test_a_damaged_one_is_left_out_and_left_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     install(prefix=str(place))
     damaged = spec(place, "deephaven").parent.parent / "damaged"

@@ -10,11 +10,36 @@ from pathlib import Path
 
 import pytest
 
-from dh_kernel.attaching import Address, address_of
+from dh_kernel.attaching import Address, address_of, may_be_shown
 from dh_kernel.model import PSK_AUTH_TYPE, Endpoint
 from dh_kernel.settings import TABLE_SETTINGS, VARIABLES, KernelSettings, Settings, heap_mb, load_settings
 
 KEY = "s3cr3t-key"
+# With parts of a key, `s3cr` and `3t-k`, or a password of digits, at all the places where users have put one.
+ADDRESSES_WITH_A_KEY = [
+    "dh+tls://me:s3cr/3t-k@host:10000",
+    "dh+tls://me:12345/part@host:10000",
+    "dh+tls://me:s3cr#3t-k@host:10000",
+    "dh+tls://me:s3cr@3t-k@host:10000",
+    "dh+tls://s3cr?3t-k@host",
+    "dh+tls://host:10000/?psk=s3cr@3t-k",
+    "dh+tls://host:10000/s3cr@3t-k:1",
+    "http://host:10000/?psk=s3cr/3t-k",
+    "host:10000&psk=s3cr3t-k",
+    "host:10000:s3cr3t-k",
+    "host:10000@s3cr3t-k",
+    "host:10000 s3cr3t-k",
+    "host:s3cr3t-k",
+    "me:s3cr/3t-k@host:10000",
+    "psk=s3cr3t-k&host:10000",
+    "s3cr+3t/k==",
+    "s3cr/3t-k",
+    "12345/3t-k",
+    "me:12345/3t-k",
+    f"host:10000{'12345' * 10}",
+    "s3cr" * 16,
+    "[s3cr3t-k]:10000",
+]
 
 
 def load(*argv: str, config_dirs: tuple[str, ...] = (), **environ: str) -> Settings:
@@ -158,8 +183,8 @@ def test_address(text: str, expected: Address) -> None:
         ("localhost", "write localhost:10000"),
         ("host:99999", "99999"),
         ("host:0", "between 1 and 65535"),
-        ("host:port", "write host:10000"),
-        (":10000", "write localhost:10000"),
+        ("host:port", "Write HOST:PORT"),
+        (":10000", "such as localhost:10000"),
         ("::1:10000", "[::1]:10000"),
         ("[::1]", "write [::1]:10000"),
         ("http://host:10000", "write host:10000"),
@@ -170,8 +195,8 @@ def test_address(text: str, expected: Address) -> None:
         (f"dh+tls://host:10000/?psk={KEY}", "write dh+tls://host:10000"),
         ("https://host:10000", "dh+tls://host:10000"),
         ("dh+ssl://host:10000", "dh+plain://host:10000"),
-        ("dh+tls://host", "write host:10000"),
-        ("ho st:1", "not a host and a port"),
+        ("dh+tls://host", "write dh+tls://host:10000"),
+        ("ho st:1", "no address of a server"),
     ],
 )
 def test_bad_address_says_what_to_write(text: str, expected: str) -> None:
@@ -180,6 +205,23 @@ def test_bad_address_says_what_to_write(text: str, expected: str) -> None:
     assert error.startswith("DH_KERNEL_SERVER: ")
     assert expected in error
     assert KEY not in error
+
+
+@pytest.mark.parametrize("text", ADDRESSES_WITH_A_KEY)
+def test_no_part_of_an_address_shows_where_a_key_may_be_in_it(text: str) -> None:
+    """Keys in base64 have slashes, passwords anything; they stand where a user, a port, a path, a query or a host belongs."""
+    error = error_of(SERVER=text)
+    assert error.startswith("DH_KERNEL_SERVER: ")
+    assert "HOST:PORT" in error or "host:10000" in error
+    assert [part for part in ("s3cr", "3t-k", "12345") if part in error] == []
+    assert not may_be_shown(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["localhost", "localhost:1", "dh+tls://db.example.org:1", "http://h", "[::1]", "[fe80::1%eth0]:1", "::1", "h:1/"]
+)
+def test_what_is_a_host_and_a_port_and_nothing_else_shows(text: str) -> None:
+    assert may_be_shown(text)
 
 
 @pytest.mark.parametrize(
@@ -335,6 +377,12 @@ def test_every_fault_is_told_at_once() -> None:
     assert len(error_of("--KernelSettings.rows=x", HEAP="4 gigs", SERVER="localhost", HAEP="1g").splitlines()) == 4
 
 
+def test_packages_without_a_version_are_one_complaint() -> None:
+    [line] = error_of(DEEPHAVEN_PACKAGES="matplotlib").splitlines()
+    assert line.startswith("DH_KERNEL_DEEPHAVEN_PACKAGES: ")
+    assert "DH_KERNEL_DEEPHAVEN_VERSION" in line
+
+
 def test_empty_variable_is_no_setting() -> None:
     """`DH_KERNEL_SERVER= jupyter lab` is how a shell user unsets it for one command."""
     assert load(SERVER="", HEAP=" ", KEY="") == Settings()
@@ -356,3 +404,46 @@ def test_import_leaves_front_end_libraries_out() -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DH_KERNEL_")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+NASTY = [
+    "~no-such-user/x",
+    "\0",
+    "x\0/y",
+    "9" * 5000,
+    f"{'9' * 5000}g",
+    "x" * 5000,
+    "/x" * 5000,
+    "'",
+    "\ud800",
+    "env:\0",
+    "é",
+    "-",
+    "=",
+    "a=",
+    "~",
+]
+
+
+@pytest.mark.parametrize("name", sorted(VARIABLES))
+def test_no_value_of_any_setting_ends_the_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong is shown in the first cell; also where nobody's home is known."""
+    for home in (True, False):
+        if not home:
+            monkeypatch.delenv("HOME", raising=False)
+            monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+        for value in NASTY:
+            server = [] if name == "server" else ["--KernelSettings.server=h:1"]
+            headers = [f"--KernelSettings.headers=x=file:{value}"] if name == "headers" and "'" not in value else []
+            for argv in ([f"--KernelSettings.{name}={value}"], [*server, *headers, f"--KernelSettings.{name}={value}"]):
+                settings, _ = load_settings(argv, {}, [])
+                assert isinstance(settings, Settings)
+
+
+def test_without_a_home_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers run as users that are in no list. Jupyter's own look for configuration files raises then."""
+    for variable in ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_NO_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+    _, error = load_settings([], {})
+    assert "JUPYTER_CONFIG_DIR" in str(error)
