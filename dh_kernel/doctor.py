@@ -247,7 +247,7 @@ def _launch(settings: Settings) -> Iterator[Finding]:
         return
     begun = time.monotonic()
     timings = Timings(begun)
-    process = ServerProcess.start(replace(launch_options(settings), standby=0))
+    process = ServerProcess.start(replace(launch_options(settings), takes_spare=False))
     try:
         endpoint = process.wait_ready()
         ready_s = time.monotonic() - begun

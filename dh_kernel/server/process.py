@@ -77,7 +77,7 @@ class ServerProcess:
         java = find_java(options.java_home, environ={**os.environ, **options.environment})
         if options.cwd is not None and not os.path.isdir(options.cwd):
             raise ServerStartError(f"The server cannot be started in {options.cwd}: there is no such folder")
-        return (cls._claimed(options, java) if options.standby else None) or cls(options, java)
+        return (cls._claimed(options, java) if options.takes_spare and not options.spare else None) or cls(options, java)
 
     @classmethod
     def _claimed(cls, options: LaunchOptions, java: Java) -> ServerProcess | None:

@@ -215,6 +215,25 @@ def test_a_spare_that_died_is_not_handed_out(kept: Kept) -> None:
     wait_until(lambda: kept.waiting() not in ([], former), "another spare")
 
 
+@pytest.mark.parametrize("takes_spare", [True, False])
+def test_every_launch_takes_one_that_waits_unless_it_declines(kept: Kept, takes_spare: bool) -> None:
+    """Also without the setting: a spare may have been made by hand."""
+    kept.keep()
+    spare = kept.waiting()[0]
+    process = ServerProcess.start(replace(kept.options, standby=0, takes_spare=takes_spare))
+    assert (process.from_standby, process.pid == spare) == (takes_spare, takes_spare)
+    process.wait_ready()
+    process.stop()
+
+
+def test_a_spare_is_not_made_of_another(kept: Kept) -> None:
+    kept.keep()
+    process = ServerProcess.start(replace(kept.options, spare=True))
+    assert not process.from_standby
+    process.wait_ready()
+    process.stop()
+
+
 def test_one_that_cannot_become_ours_is_ended_and_another_launched(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.keep()
     spare = kept.waiting()[0]
