@@ -134,14 +134,16 @@ class Keeper:
         )
         with self._news:
             self._used, self._wish, self._stopping = time.monotonic(), wish, False
-            self._retry_at = 0.0
+            self._retry_at, self._problem = 0.0, ""  # what was wrong may have been mended
             self._news.notify_all()
 
     def _status(self) -> dict[str, Any]:
         with self._news:
             return {
                 "pid": os.getpid(),
-                "waiting": [{"pid": process.pid, "version": process.version} for _, process in self._spares],
+                "waiting": [
+                    {"pid": process.pid, "version": process.version} for key, process in filter(self._is_wanted, self._spares)
+                ],
                 "making": self._making is not None,
                 "wanted": self._wish.count if self._wish else 0,
                 "claimed": self._given,
@@ -255,9 +257,10 @@ class Keeper:
             if process is not None:
                 process.stop(0.0)
         with self._news:
-            self._making, self._problem = None, problem if self._wish else ""
-            if problem:
-                self._retry_at = time.monotonic() + RETRY_S
+            self._making = None
+            if wish is self._wish:  # else somebody has asked meanwhile, and is told of the next attempt
+                self._problem = problem
+                self._retry_at = time.monotonic() + RETRY_S if problem else 0.0
             self._news.notify_all()
 
     def _hold_back(self, process: ServerProcess, done: threading.Event) -> None:

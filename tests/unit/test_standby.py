@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from dh_kernel.cli import main
 from dh_kernel.model import Death
 from dh_kernel.server import Java, LaunchOptions, ServerProcess, keeper, standby, workdir
 
@@ -53,6 +54,10 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {TIMEOUT_S} s: {what}"
         time.sleep(0.01)
+
+
+def assert_within(event: threading.Event) -> None:
+    assert event.wait(TIMEOUT_S)
 
 
 def is_alive(pid: int) -> bool:
@@ -363,6 +368,43 @@ def test_a_second_keeper_leaves_the_first_alone(kept: Kept) -> None:
     assert first.wait(TIMEOUT_S) == 0
     assert not os.path.exists(kept.path)
     kept.keeper.stop()
+
+
+@pytest.fixture
+def by_hand(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """The commands' settings lead to this keeper's servers."""
+    for name in [name for name in os.environ if name.startswith("DH_KERNEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("dh_kernel.launching.find_java", lambda *_: JAVA)
+    monkeypatch.setenv("DH_KERNEL_PYTHON", str(kept.python))
+    return kept
+
+
+def test_a_start_by_hand_after_a_repair_tells_of_the_next_attempt(by_hand: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+    by_hand.python.write_text("#!/bin/sh\necho broken >&2; exit 3\n")
+    with pytest.raises(SystemExit) as end:
+        main(["standby", "start"])
+    assert end.value.code == 1
+    assert "broken" in capsys.readouterr().out
+    by_hand.python.write_text(FAKE)
+    assert main(["standby", "start"]) == 0
+    assert capsys.readouterr().out.startswith("1 waiting")
+
+
+def test_one_of_former_settings_does_not_count_as_waiting(kept: Kept) -> None:
+    """The maker may be busy with another for minutes before it ends that one."""
+    kept.keep()
+    go_on = threading.Event()
+    kept.keeper._warm = lambda process: assert_within(go_on)
+    try:
+        assert standby.keep(replace(kept.options, standby=2), JAVA)
+        wait_until(lambda: kept.status()["making"], "another")
+        assert len(kept.waiting()) == 1
+        assert standby.keep(replace(kept.options, heap="2g"), JAVA)
+        assert kept.waiting() == []
+    finally:
+        go_on.set()
+    wait_until(kept.waiting, "one with the other heap")
 
 
 def test_a_folder_that_others_may_enter_is_not_used(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
