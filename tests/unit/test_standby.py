@@ -265,6 +265,26 @@ def test_a_kernel_that_is_killed_while_it_claims_takes_the_server_with_it(kept: 
     wait_until(lambda: not is_alive(spare), "the spare's end")
 
 
+def test_a_keeper_that_ends_within_a_message_is_as_none() -> None:
+    mine, its = socket.socketpair()
+    with mine, its:
+        its.sendall(b'{"spare": {"pid":')
+        its.shutdown(socket.SHUT_WR)
+        errors: list[Exception] = []
+
+        def claim() -> None:
+            try:
+                standby._claim(mine, "key")
+            except ValueError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=claim, daemon=True)
+        thread.start()
+        thread.join(TIMEOUT_S)
+        assert not thread.is_alive()
+        assert [str(error) for error in errors] == ["no spare"]
+
+
 def test_a_kernel_that_is_killed_takes_its_server_with_it(kept: Kept) -> None:
     kept.keep()
     spare = kept.waiting()[0]
