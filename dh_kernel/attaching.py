@@ -21,13 +21,6 @@ from dh_kernel.model import PSK_AUTH_TYPE, Endpoint, Tls
 
 T = TypeVar("T")
 KEY_VARIABLE = "DH_KERNEL_KEY"
-<<<<<<< Updated upstream
-=======
-DEFAULT_PORT = 10_000
-HIDDEN = "***"
-"""Stands for what may be a secret, where it cannot be left out."""
-OF_SECRETS = ("key_file", "tls_client_key", "tls_client_cert", "tls_ca_cert")
->>>>>>> Stashed changes
 OF_TLS = ("tls_ca_cert", "tls_client_cert", "tls_client_key")
 _AUTH_TYPES = {"psk": PSK_AUTH_TYPE, "anonymous": "Anonymous", "basic": "Basic"}
 _SCHEMES = {"dh+plain": False, "dh+tls": True, "dh": True}
@@ -120,23 +113,6 @@ def endpoint_of(values: Values, secrets: Secrets) -> Endpoint | None:
         values.checked("headers", lambda texts: tuple(_headers(texts, secrets)), ()),
         values.checked("channel_options", lambda texts: tuple(map(_channel_option, texts)), ()),
     )
-
-
-def withhold_named(given: Mapping[str, Given], secrets: Secrets) -> None:
-    """Withhold the variables that settings name as places of secrets, also where no server, or a nearer setting, needs them."""
-    for name in OF_SECRETS:
-        for reference in _texts(given.get(name)):
-            secrets.withhold(reference)
-    for header in _texts(given.get("headers")):
-        match = _HEADER.fullmatch(header)
-        if match is not None:
-            secrets.withhold(match[2])
-
-
-def _texts(given: Given | None) -> list[str]:
-    """The texts among what was given, which is not checked yet and may be anything."""
-    values = () if given is None else given.value if isinstance(given.value, (list, tuple)) else (given.value,)
-    return [value for value in values if isinstance(value, str)]
 
 
 # --- the address

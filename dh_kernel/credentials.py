@@ -44,12 +44,6 @@ class Secrets:
             self.taken[name] = self._environ[name]
         return value
 
-    def withhold(self, reference: str) -> None:
-        """Count a variable that a reference names as taken, whether or not it will be read: it has a secret all the same."""
-        kind, place = _parts(reference)
-        if kind == "env":
-            self.variable(place)
-
     def read(self, reference: str, what: str, *, public: bool = False) -> str:
         """What a reference leads to.
 
@@ -59,7 +53,8 @@ class Secrets:
         Raises:
             SettingsError: there is nothing; the text says what to do.
         """
-        kind, place = _parts(reference)
+        match = _REFERENCE.fullmatch(reference.strip())
+        kind, place = (match[1], match[2]) if match else ("file", reference.strip())
         if kind == "env":
             return self._of_variable(place)
         if kind == "keyring":
@@ -146,12 +141,6 @@ def sendable(text: str, whose: str) -> str:
     if not all(" " <= character <= "~" for character in text):
         raise SettingsError(f"{whose} cannot be sent: it is more than one line, or has characters that are not plain ASCII.")
     return text
-
-
-def _parts(reference: str) -> tuple[str, str]:
-    """The kind of a reference, `file`, `env` or `keyring`, and the rest of it."""
-    match = _REFERENCE.fullmatch(reference.strip())
-    return (match[1], match[2]) if match else ("file", reference.strip())
 
 
 def _shown(reference: str) -> str:

@@ -22,7 +22,7 @@ from traitlets import Bool, Float, Int, List, TraitError
 from traitlets.config import Config
 from traitlets.config.loader import ConfigFileNotFound, JSONFileConfigLoader, LazyConfigValue, PyFileConfigLoader
 
-from dh_kernel.attaching import KEY_VARIABLE, Given, Level, Values, endpoint_of, withhold_named
+from dh_kernel.attaching import KEY_VARIABLE, Given, Level, Values, endpoint_of
 from dh_kernel.checks import heap_mb
 from dh_kernel.credentials import Secrets
 from dh_kernel.declarations import (
@@ -79,23 +79,10 @@ def load_settings(
         server may be launched or attached: the value that was wrong may be the one that names the server.
     """
     problems: list[str] = []
-<<<<<<< Updated upstream
     given = _from_files(jupyter_config_dirs() if config_dirs is None else config_dirs, problems)
     given.update(_from_environment(environ, problems))
     given.update(_from_command_line(argv, problems))
     settings = _Checker(given, environ, secrets or Secrets(environ), problems).settings()
-=======
-    places = (
-        _from_files(_jupyter_config_dirs(problems) if config_dirs is None else config_dirs, problems),
-        _from_environment(environ, problems),
-        _from_command_line(argv, problems),
-    )
-    secrets = secrets or Secrets(environ)
-    for given in places:  # each of them, though the next one may say otherwise
-        withhold_named(given, secrets)
-    nearest = {name: value for given in places for name, value in given.items()}
-    settings = _Checker(nearest, environ, secrets, problems).settings()
->>>>>>> Stashed changes
     return settings, SettingsError("\n".join(problems)) if problems else None
 
 
