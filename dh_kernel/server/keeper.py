@@ -189,7 +189,7 @@ class Keeper:
             self._used = time.monotonic()
             self._news.notify_all()
             for entry in self._spares:
-                if entry[0] == key and entry[1].death is None and _is_current(entry[1]):
+                if entry[0] == key and _is_usable(entry[1]):
                     self._spares.remove(entry)
                     # Until the kernel says that it has settled; should it never, the next one is made all the same.
                     self._quiet_until = time.monotonic() + QUIET_S
@@ -228,7 +228,7 @@ class Keeper:
     def _is_wanted(self, entry: tuple[str, ServerProcess]) -> bool:
         key, process = entry
         wish = self._wish
-        if wish is None or wish.key != key or process.death is not None or not _is_current(process):
+        if wish is None or wish.key != key or not _is_usable(process):
             return False
         return self._spares.index(entry) < wish.count
 
@@ -278,6 +278,11 @@ class Keeper:
             process.signal_group(signal.SIGSTOP if quiet or ticks % 3 == 0 else signal.SIGCONT)
         process.signal_group(signal.SIGCONT)
         _set_group_nice(process.pid, 0)
+
+
+def _is_usable(process: ServerProcess) -> bool:
+    """Whether a kernel would get an answer from it, and what it would get from a new one."""
+    return process.death is None and not process.is_stopped and _is_current(process)
 
 
 def _is_current(process: ServerProcess) -> bool:

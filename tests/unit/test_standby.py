@@ -220,6 +220,19 @@ def test_a_spare_that_died_is_not_handed_out(kept: Kept) -> None:
     wait_until(lambda: kept.waiting() not in ([], former), "another spare")
 
 
+def test_a_spare_that_is_stopped_is_not_handed_out_but_replaced(kept: Kept) -> None:
+    kept.keep()
+    former = kept.waiting()
+    os.kill(former[0], signal.SIGSTOP)
+    wait_until(lambda: workdir.state(former[0]) == "T", "the stop")
+    process = kept.keeper._take(standby.key_of(kept.options, JAVA))
+    if process is not None:  # the next one, already
+        process.kill()
+        assert process.pid != former[0]
+    wait_until(lambda: kept.waiting() not in ([], former), "another spare")
+    assert not is_alive(former[0])
+
+
 @pytest.mark.parametrize("takes_spare", [True, False])
 def test_every_launch_takes_one_that_waits_unless_it_declines(kept: Kept, takes_spare: bool) -> None:
     """Also without the setting: a spare may have been made by hand."""
