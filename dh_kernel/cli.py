@@ -208,7 +208,7 @@ def _standby(arguments: argparse.Namespace) -> None:
     from dh_kernel import standby  # the server room is not for `install`
 
     if arguments.action == "start":
-        state = standby.start(arguments.kernel)
+        state = standby.start(arguments.kernel, _tell)
     elif arguments.action == "stop":
         state = standby.stop()
     else:
@@ -216,6 +216,10 @@ def _standby(arguments: argparse.Namespace) -> None:
     print(standby.as_json(state) if arguments.json else standby.as_text(state))
     if state.problem:
         sys.exit(EXIT_ERROR)
+
+
+def _tell(step: str) -> None:
+    print(step, file=sys.stderr, flush=True)
 
 
 def _add_archive(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -232,7 +236,7 @@ def _add_archive(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _archive(arguments: argparse.Namespace) -> None:
     from dh_kernel import archive  # the server room is not for `install`
 
-    if arguments.action == "make" and not archive.make(arguments.kernel, lambda step: print(f"{step} …", file=sys.stderr)):
+    if arguments.action == "make" and not archive.make(arguments.kernel, _tell):
         print("There is nothing to make.", file=sys.stderr)
     print(archive.remove() if arguments.action == "remove" else archive.status())
 
@@ -283,7 +287,7 @@ def _install_version(environment: dict[str, str]) -> None:
     settings, problem = load_settings([], {**os.environ, **environment}, secrets=Unread())
     wanted = versions.wanted(settings)
     if problem is None and wanted is not None:
-        versions.provide(wanted, lambda line: print(line, file=sys.stderr, flush=True))
+        versions.provide(wanted, _tell)
 
 
 def _versions(arguments: argparse.Namespace) -> None:

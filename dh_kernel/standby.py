@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dh_kernel.errors import ServerStartError, SettingsError
 from dh_kernel.kernelspecs import take_settings_of
-from dh_kernel.launching import keep_standby
+from dh_kernel.launching import keep_standby, provide_environment
 from dh_kernel.server import standby
 from dh_kernel.settings import VARIABLES, load_settings, withhold
 
@@ -55,11 +56,12 @@ def stop() -> State:
     return status()
 
 
-def start(kernel: str | None) -> State:
+def start(kernel: str | None, progress: Callable[[str], None]) -> State:
     """Have the spares made that the settings ask for, at least one, and wait until one is there.
 
     Args:
         kernel: take the settings and the environment of this kernelspec.
+        progress: called with a line for each step of an installation that is needed first.
     Raises:
         SettingsError, ServerStartError: with the next step.
     """
@@ -75,6 +77,7 @@ def start(kernel: str | None) -> State:
         )
     if not standby.POSSIBLE:
         raise ServerStartError("Spare servers need file descriptors that can be handed over, which this system does not have.")
+    provide_environment(settings, progress)
     if not keep_standby(replace(settings, standby=max(settings.standby, 1))):
         raise ServerStartError("The keeper of spare servers did not start: dh-kernel doctor tells what is wrong.")
     deadline = time.monotonic() + _READY_WITHIN_S

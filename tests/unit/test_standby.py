@@ -22,6 +22,7 @@ import pytest
 from dh_kernel.cli import main
 from dh_kernel.model import Death
 from dh_kernel.server import Java, LaunchOptions, ServerProcess, keeper, standby, workdir
+from dh_kernel.versions import Environment
 
 pytestmark = pytest.mark.skipif(not standby.POSSIBLE, reason="no file descriptors can be handed over here")
 JAVA = Java("/nowhere", 17, True)
@@ -422,6 +423,24 @@ def test_a_start_by_hand_after_a_repair_tells_of_the_next_attempt(by_hand: Kept,
     by_hand.python.write_text(FAKE)
     assert main(["standby", "start"]) == 0
     assert capsys.readouterr().out.startswith("1 waiting")
+
+
+def test_a_start_by_hand_installs_the_version_first(
+    by_hand: Kept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def provide(environment: Environment, progress: Callable[[str], None]) -> str:
+        progress("halfway")
+        os.makedirs(os.path.dirname(environment.python))
+        os.symlink(by_hand.python, environment.python)
+        return environment.python
+
+    monkeypatch.setenv("DH_KERNEL_DEEPHAVEN_VERSION", "41.11")
+    monkeypatch.setattr("dh_kernel.versions.folder", lambda: str(by_hand.folder / "environments"))
+    monkeypatch.setattr("dh_kernel.versions.provide", provide)
+    assert main(["standby", "start"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("1 waiting")
+    assert told.err.splitlines() == ["installing Deephaven 41.11, which is done once", "halfway"]
 
 
 def test_one_of_former_settings_does_not_count_as_waiting(kept: Kept) -> None:
