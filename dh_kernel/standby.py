@@ -57,7 +57,7 @@ def stop() -> State:
 
 
 def start(kernel: str | None, progress: Callable[[str], None]) -> State:
-    """Have the spares made that the settings ask for, at least one, and wait until one is there.
+    """Have the spares made that the settings ask for, at least one, and wait until one is there; `problem` says why none is.
 
     Args:
         kernel: take the settings and the environment of this kernelspec.
@@ -85,6 +85,9 @@ def start(kernel: str | None, progress: Callable[[str], None]) -> State:
     while not state.waiting and not state.problem and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
         state = status()
+    if not state.waiting and not state.problem:
+        step = "One is still being made: `standby status` tells when it waits." if state.making else "Try `standby start` again."
+        state = replace(state, problem=f"not ready within {_READY_WITHIN_S:g} s. {step}")
     return state
 
 
@@ -100,5 +103,5 @@ def as_text(state: State) -> str:
     if state.gone_after_s is not None and (state.waiting or state.making):
         lines.append(f"They end in {state.gone_after_s / 60:.0f} minutes unless a kernel is started.")
     if state.problem:
-        lines.append(f"None can be made: {state.problem}")
+        lines.append(f"{'One is missing' if state.waiting else 'There is none'}: {state.problem}")
     return "\n".join(lines)

@@ -443,6 +443,23 @@ def test_a_start_by_hand_installs_the_version_first(
     assert told.err.splitlines() == ["installing Deephaven 41.11, which is done once", "halfway"]
 
 
+def test_a_start_by_hand_that_takes_too_long_is_an_error(
+    by_hand: Kept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go_on = threading.Event()
+    by_hand.keeper._warm = lambda process: assert_within(go_on)
+    monkeypatch.setattr("dh_kernel.standby._READY_WITHIN_S", 1.0)
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(["standby", "start"])
+    finally:
+        go_on.set()
+    assert end.value.code == 1
+    told = capsys.readouterr().out
+    assert told.startswith("0 waiting, 1 being made")
+    assert "not ready within 1 s. One is still being made" in told
+
+
 def test_one_of_former_settings_does_not_count_as_waiting(kept: Kept) -> None:
     """The maker may be busy with another for minutes before it ends that one."""
     kept.keep()
