@@ -86,7 +86,7 @@ def start(kernel: str | None, progress: Callable[[str], None]) -> State:
         time.sleep(_LOOK_EVERY_S)
         state = status()
     if not state.waiting and not state.problem:
-        step = "One is still being made: `standby status` tells when it waits." if state.making else "Try `standby start` again."
+        step = "One is still being made: `standby status` tells." if state.making else "Try `standby start` again."
         state = replace(state, problem=f"not ready within {_READY_WITHIN_S:g} s. {step}")
     return state
 
