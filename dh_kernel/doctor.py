@@ -31,8 +31,11 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 OLDEST_PYTHON = (3, 10)
 _PACKAGES = ("ipykernel", "jupyter_client", "pydeephaven", "pyarrow", "traitlets")
 _SERVER_PACKAGES = ("deephaven-server", "ipython", "jedi", "debugpy", "ipywidgets")
+# As a server starts: not from what lies in this folder.
 _ASK_PACKAGES = """
-import importlib.metadata, json, sys
+import sys
+sys.path[:1] == [""] and sys.path.pop(0)
+import importlib.metadata, json
 found = {}
 for name in sys.argv[1:]:
     try: found[name] = importlib.metadata.version(name)

@@ -93,12 +93,20 @@ def wanted(settings: Settings) -> Environment | None:
     """What the settings ask for; None where the server's Python is named, or the kernel's own."""
     if not settings.deephaven_version or settings.endpoint is not None:
         return None
-    return Environment(settings.deephaven_version, settings.deephaven_packages, settings.python)
+    packages = tuple(map(_located, settings.deephaven_packages))
+    return Environment(settings.deephaven_version, packages, settings.python)
+
+
+def _located(package: str) -> str:
+    """What pip is told: a path there as seen from here."""
+    path = os.path.expanduser(package.partition("[")[0])
+    is_path = os.sep in package or package.startswith(".") or package.endswith((".whl", ".tar.gz"))
+    return os.path.abspath(path) + package[len(package.partition("[")[0]) :] if is_path and os.path.exists(path) else package
 
 
 def folder() -> str:
     """Where they are kept."""
-    return os.path.join(platformdirs.user_cache_dir("dh-kernel", appauthor=False), "environments")
+    return os.path.abspath(os.path.join(platformdirs.user_cache_dir("dh-kernel", appauthor=False), "environments"))
 
 
 def installed() -> list[str]:
@@ -173,8 +181,8 @@ def _make(environment: Environment, progress: Callable[[str], None]) -> None:
             command = [uv, "pip", "install", "--python", _interpreter(beside)]
         else:
             progress(f"making an environment for {environment.base}")
-            _run(environment, [environment.base, "-m", "venv", beside], progress)
-            command = [_interpreter(beside), "-m", "pip", "install", "--progress-bar", "off"]
+            _run(environment, [environment.base, "-I", "-m", "venv", beside], progress)
+            command = [_interpreter(beside), "-I", "-m", "pip", "install", "--progress-bar", "off"]
         _run(environment, [*command, *environment.requirements], progress)
         _move_scripts(beside, environment.path)
         with contextlib.suppress(FileExistsError, PermissionError) if sys.platform == "win32" else contextlib.nullcontext():
@@ -185,7 +193,11 @@ def _make(environment: Environment, progress: Callable[[str], None]) -> None:
 
 
 def _run(environment: Environment, command: list[str], progress: Callable[[str], None]) -> None:
-    """One step; each line that tells of something to wait for is passed on."""
+    """One step; each line that tells of something to wait for is passed on.
+
+    The folder of the notebook is not where it runs: its modules would be imported, and its settings for uv be read, or
+    those of a folder above it.
+    """
     clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     lines: list[str] = []
     process = subprocess.Popen(
@@ -195,6 +207,7 @@ def _run(environment: Environment, command: list[str], progress: Callable[[str],
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        cwd=os.path.abspath(os.sep),
         env={**clean, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1"},
     )
     atexit.register(process.kill)

@@ -59,6 +59,12 @@ def test_a_python_without_a_server(place: Path) -> None:
     assert any(missing in finding.text for finding in problems)
 
 
+def test_modules_of_the_folder_are_not_imported(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "json.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(place)
+    assert found()["server's python"][0].state == OK
+
+
 def test_a_java_that_is_none(place: Path) -> None:
     (place / "java").mkdir()
     findings = found(DH_KERNEL_JAVA_HOME=str(place / "java"))

@@ -16,10 +16,12 @@ from dh_kernel.launching import launch_options, needs_environment
 from dh_kernel.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in is a script for a shell")
-# `python -m venv DIR` puts itself into DIR; `python -m pip install …` notes what it was asked for, and does as the test says.
+# `python -I -m venv DIR` puts itself into DIR; `python -I -m pip install …` notes what it was asked for, and does as the test
+# says.
 FAKE = """#!/bin/sh
-if [ "$2" = venv ]; then
-    mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && printf '#!%s\\n' "$3/bin/python" > "$3/bin/pip"
+echo "$PWD $1 $3" >> "$NOTES.where"
+if [ "$3" = venv ]; then
+    mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && printf '#!%s\\n' "$4/bin/python" > "$4/bin/pip"
     exit
 fi
 echo "$@" >> "$NOTES"
@@ -60,6 +62,37 @@ def test_it_is_made_once_and_its_programs_name_the_place_where_it_is(base: str) 
     assert [name for name in os.listdir(versions.folder()) if not name.endswith(".lock")] == [
         os.path.basename(environment.path)
     ]
+
+
+def test_nothing_is_imported_or_read_from_the_folder_of_the_notebook(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    versions.provide(versions.Environment("41.11", (), base), lambda line: None)
+    assert Path(base).with_name("notes.where").read_text().splitlines() == ["/ -I venv", "/ -I pip"]
+
+
+def test_uv_runs_elsewhere_too(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uv = tmp_path / "uv"
+    uv.write_text(
+        "#!/bin/sh\n"
+        'echo "$PWD $1" >> "$NOTES"\n'
+        '[ "$1" = pip ] || { for last; do :; done; mkdir -p "$last/bin"; touch "$last/bin/python"; }\n'
+    )
+    uv.chmod(0o700)
+    monkeypatch.setattr(versions.shutil, "which", lambda name: str(uv))
+    monkeypatch.chdir(tmp_path)
+    versions.provide(versions.Environment("41.11", (), base), lambda line: None)
+    assert calls(base) == ["/ venv", "/ pip"]
+
+
+def test_a_package_of_the_folder_is_named_by_its_place(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(python=base, deephaven_version="41.11", deephaven_packages=("./mine[all]", "mine", "a>=1"))
+    environment = needs_environment(settings)
+    assert environment is not None
+    assert environment.packages == (f"{tmp_path}/mine[all]", "mine", "a>=1")
 
 
 def test_another_python_or_other_packages_are_another_environment(base: str) -> None:
