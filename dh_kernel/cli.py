@@ -257,14 +257,17 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 def _install(arguments: argparse.Namespace) -> None:
-    from dh_kernel.install import DEFAULT_DISPLAY_NAME, DEFAULT_NAME, install  # jupyter_client takes a while to import
+    # jupyter_client takes a while to import
+    from dh_kernel.install import DEFAULT_DISPLAY_NAME, DEFAULT_NAME, check_environment, check_name, install
 
     name: str = arguments.name
     display_name = arguments.display_name
     if display_name is None:
         display_name = DEFAULT_DISPLAY_NAME if name == DEFAULT_NAME else name
     environment = _environment(arguments)
-    _install_version(environment)
+    check_name(name, display_name)
+    check_environment(environment)
+    _install_version(environment)  # takes minutes
     installed = install(
         name=name,
         display_name=display_name,
