@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dh_kernel.errors import SettingsError
 from dh_kernel.kernelspecs import take_settings_of
-from dh_kernel.launching import archive_folder
+from dh_kernel.launching import archive_folder, provide_environment
 from dh_kernel.server import archives
 from dh_kernel.settings import VARIABLES, load_settings, withhold
 from dh_kernel.training import Training
@@ -62,5 +62,6 @@ def make(kernel: str | None, progress: Callable[[str], None]) -> bool:
         raise SettingsError(f"these settings attach to {settings.endpoint.address}: no server is started.")
     if not settings.class_archive:
         raise SettingsError(f"{VARIABLES['class_archive']} is 0: set it to 1 for servers that start from an archive.")
+    provide_environment(settings, progress)
     archives.forget_failures(archive_folder())
     return Training(settings).run(progress)

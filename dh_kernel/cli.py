@@ -208,7 +208,7 @@ def _standby(arguments: argparse.Namespace) -> None:
     from dh_kernel import standby  # the server room is not for `install`
 
     if arguments.action == "start":
-        state = standby.start(arguments.kernel)
+        state = standby.start(arguments.kernel, _tell)
     elif arguments.action == "stop":
         state = standby.stop()
     else:
@@ -216,6 +216,10 @@ def _standby(arguments: argparse.Namespace) -> None:
     print(standby.as_json(state) if arguments.json else standby.as_text(state))
     if state.problem:
         sys.exit(EXIT_ERROR)
+
+
+def _tell(step: str) -> None:
+    print(step, file=sys.stderr, flush=True)
 
 
 def _add_archive(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -232,7 +236,7 @@ def _add_archive(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _archive(arguments: argparse.Namespace) -> None:
     from dh_kernel import archive  # the server room is not for `install`
 
-    if arguments.action == "make" and not archive.make(arguments.kernel, lambda step: print(f"{step} …", file=sys.stderr)):
+    if arguments.action == "make" and not archive.make(arguments.kernel, _tell):
         print("There is nothing to make.", file=sys.stderr)
     print(archive.remove() if arguments.action == "remove" else archive.status())
 
@@ -256,14 +260,17 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 def _install(arguments: argparse.Namespace) -> None:
-    from dh_kernel.install import DEFAULT_DISPLAY_NAME, DEFAULT_NAME, install  # jupyter_client takes a while to import
+    # jupyter_client takes a while to import
+    from dh_kernel.install import DEFAULT_DISPLAY_NAME, DEFAULT_NAME, check_environment, check_name, install
 
     name: str = arguments.name
     display_name = arguments.display_name
     if display_name is None:
         display_name = DEFAULT_DISPLAY_NAME if name == DEFAULT_NAME else name
     environment = _environment(arguments)
-    _install_version(environment)
+    check_name(name, display_name)
+    check_environment(environment)
+    _install_version(environment)  # takes minutes
     installed = install(
         name=name,
         display_name=display_name,
@@ -286,7 +293,7 @@ def _install_version(environment: dict[str, str]) -> None:
     settings, problem = load_settings([], {**os.environ, **environment}, secrets=Unread())
     wanted = versions.wanted(settings)
     if problem is None and wanted is not None:
-        versions.provide(wanted, lambda line: print(line, file=sys.stderr, flush=True))
+        versions.provide(wanted, _tell)
 
 
 def _versions(arguments: argparse.Namespace) -> None:

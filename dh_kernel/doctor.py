@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -17,22 +18,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dh_kernel import __version__
-from dh_kernel.errors import DhKernelError, SettingsError
+from dh_kernel.errors import DhKernelError, NoJavaError, ServerStartError, ServerStartTimeout, SettingsError
 from dh_kernel.launching import archive_folder, launch_options, needs_environment
 from dh_kernel.server import ServerProcess, find_java
 from dh_kernel.settings import VARIABLES, Settings, load_settings, withhold
 from dh_kernel.timings import Timings
 from dh_kernel.trial import run_cell
 
+if TYPE_CHECKING:
+    from dh_kernel.kernelspecs import Spec
+
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 OLDEST_PYTHON = (3, 10)
 _PACKAGES = ("ipykernel", "jupyter_client", "pydeephaven", "pyarrow", "traitlets")
 _SERVER_PACKAGES = ("deephaven-server", "ipython", "jedi", "debugpy", "ipywidgets")
+# As a server starts: not from what lies in this folder.
 _ASK_PACKAGES = """
-import importlib.metadata, json, sys
+import sys
+sys.path[:1] == [""] and sys.path.pop(0)
+import importlib.metadata, json
 found = {}
 for name in sys.argv[1:]:
     try: found[name] = importlib.metadata.version(name)
@@ -41,17 +48,51 @@ print(json.dumps([sys.version.split()[0], found]))
 """
 _ASK_WITHIN_S = 30.0
 _LITTLE_SPACE = 1 << 30
+_HIDDEN = "***"  # for what may be a secret in a setting of a kernelspec
 _CELL = "from deephaven import empty_table\ntable = empty_table(1000).update(['X = i', 'Y = Math.sin(X)'])"
+# There the globals are everybody's: it binds no name, and has no result, which would be kept as `_`.
+_CELL_OF_ATTACHED = """
+if __import__("deephaven").empty_table(1000).update(["X = i", "Y = Math.sin(X)"]).size != 1000:
+    raise RuntimeError("a table of 1000 rows has not so many")
+"""
+
+
+# By the kind of an error that says no more than what is wrong; the first that fits.
+_STEPS: dict[type[DhKernelError], str] = {
+    SettingsError: "Correct it, or take it away, where it is set; docs/settings.md has all settings, and the places.",
+    NoJavaError: f"Install a JDK 17 or newer, or set {VARIABLES['java_home']} to the folder of one.",
+    ServerStartTimeout: f"Set {VARIABLES['start_timeout_s']} to more seconds, or look in these lines for what it waits for.",
+    ServerStartError: "Mend what it says, and run this again. If it does not tell what to mend please report it.",
+    DhKernelError: "Run this again; if it stays please report it.",
+}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check has found. `next_step` is None where there is nothing to do."""
+    """What one check has found. `next_step` is None where all is well, and nowhere else."""
 
     check: str
     state: str
     text: str
     next_step: str | None = None
+
+
+def _ok(check: str, text: str) -> Finding:
+    return Finding(check, OK, text)
+
+
+def _note(check: str, text: str, next_step: str) -> Finding:
+    return Finding(check, WARNING, text, next_step)
+
+
+def _problem(check: str, text: str, next_step: str) -> Finding:
+    return Finding(check, PROBLEM, text, next_step)
+
+
+def _failed(check: str, error: DhKernelError) -> Finding:
+    """Errors of connections bring their next step; others say what is wrong, so that it can be told from their kind."""
+    text, _, step = str(error).partition(" Next step: ")
+    return _problem(check, text, step or next(step for kind, step in _STEPS.items() if isinstance(error, kind)))
 
 
 def examine(argv: Sequence[str], environ: Mapping[str, str], *, trial: bool = True) -> Iterator[Finding]:
@@ -84,9 +125,9 @@ def examine(argv: Sequence[str], environ: Mapping[str, str], *, trial: bool = Tr
         try:
             yield from check()
         except DhKernelError as error:
-            yield Finding(name, PROBLEM, str(error))
+            yield _failed(name, error)
         except Exception as error:  # a check that fails is a finding too
-            yield Finding(name, PROBLEM, f"the check itself failed: {type(error).__name__}: {error}", "Please report this.")
+            yield _problem(name, f"the check itself failed: {type(error).__name__}: {error}", "Please report this.")
 
 
 def is_well(findings: Sequence[Finding]) -> bool:
@@ -113,9 +154,9 @@ def as_json(findings: Sequence[Finding]) -> str:
 def _python() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
-        yield Finding("python", PROBLEM, f"{version} in {sys.executable}", "dh-kernel needs Python 3.10 or newer.")
+        yield _problem("python", f"{version} in {sys.executable}", "dh-kernel needs Python 3.10 or newer.")
     else:
-        yield Finding("python", OK, f"{version} in {sys.executable}")
+        yield _ok("python", f"{version} in {sys.executable}")
 
 
 def _packages() -> Iterator[Finding]:
@@ -123,10 +164,9 @@ def _packages() -> Iterator[Finding]:
     missing = [name for name, version in versions.items() if version is None]
     text = ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
     if missing:
-        yield Finding(
-            "packages", PROBLEM, f"not installed: {', '.join(missing)}", f"{sys.executable} -m pip install {' '.join(missing)}"
-        )
-    yield Finding("packages", OK, f"dh-kernel {__version__}, {text}")
+        step = f"{sys.executable} -m pip install {' '.join(missing)}"
+        yield _problem("packages", f"not installed: {', '.join(missing)}", step)
+    yield _ok("packages", f"dh-kernel {__version__}, {text}")
 
 
 def _version(name: str) -> str | None:
@@ -139,12 +179,13 @@ def _version(name: str) -> str | None:
 def _settings(settings: Settings, problem: SettingsError | None) -> Iterator[Finding]:
     if problem is not None:
         for line in str(problem).splitlines():
-            yield Finding("settings", PROBLEM, line)
+            yield _failed("settings", SettingsError(line))
         return
     for warning in settings.warnings:
-        yield Finding("settings", WARNING, warning)
+        text, _, command = warning.partition(": chmod ")
+        yield _note("settings", text, f"chmod {command}" if command else _STEPS[SettingsError])
     what = "a server is launched for each kernel" if settings.endpoint is None else f"attaches to {settings.endpoint.url}"
-    yield Finding("settings", OK, what)
+    yield _ok("settings", what)
 
 
 def _kernelspecs() -> Iterator[Finding]:
@@ -154,17 +195,30 @@ def _kernelspecs() -> Iterator[Finding]:
     for spec in find():
         if isinstance(spec, Unreadable):
             step = f"jupyter kernelspec remove {spec.name}"
-            yield Finding("kernelspecs", WARNING, f"{spec.path} cannot be read: {spec.reason}", step)
+            yield _note("kernelspecs", f"{spec.path} cannot be read: {spec.reason}", step)
             continue
         ours += 1
         for problem in spec.problems:
-            step = f"jupyter deephaven install --name {spec.name}"
-            yield Finding("kernelspecs", PROBLEM, f"{spec.name}: {problem}", step)
+            yield _problem("kernelspecs", f"{spec.name}: {problem}", _mending(spec, problem))
         if not spec.problems:
             leads = f", attaches to {spec.server}" if spec.server else ""
-            yield Finding("kernelspecs", OK, f"{spec.name}: {spec.python}{leads}")
+            yield _ok("kernelspecs", f"{spec.name}: {spec.python}{leads}")
     if not ours:
-        yield Finding("kernelspecs", PROBLEM, "Jupyter finds none of this kernel", "jupyter deephaven install")
+        yield _problem("kernelspecs", "Jupyter finds none of this kernel", "jupyter deephaven install")
+
+
+def _mending(spec: Spec, problem: str) -> str:
+    """A kernelspec that is installed again has only what the command line says."""
+    hidden = [VARIABLES[name] for name, value in spec.settings.items() if name == "headers" or value == _HIDDEN]
+    shown = {VARIABLES[name]: value for name, value in spec.settings.items()}
+    settings = [f"--env={variable}={value}" for variable, value in shown.items() if variable not in hidden]
+    named = [] if spec.display_name.lower() == spec.name else [f"--display-name={spec.display_name}"]
+    command = shlex.join(["jupyter", "deephaven", "install", "--name", spec.name, *named, *settings])
+    if hidden:
+        command = f"{command}, with --env for {' and '.join(hidden)} too"
+    if not spec.settings or "install the kernelspec again" in problem:
+        return command
+    return f"Correct {os.path.join(spec.path, 'kernel.json')}, or what it names; or change and run: {command}"
 
 
 # --- where a server is launched
@@ -174,7 +228,7 @@ def _server_python(settings: Settings) -> Iterator[Finding]:
     check = "server's python"
     missing = needs_environment(settings)
     if missing is not None:
-        yield Finding(check, WARNING, f"Deephaven {missing.version} is not installed yet", "The first kernel does it.")
+        yield _note(check, f"Deephaven {missing.version} is not installed yet", "The first kernel does it.")
         return
     settings = replace(settings, python=launch_options(settings).python)
     try:
@@ -188,23 +242,22 @@ def _server_python(settings: Settings) -> Iterator[Finding]:
         )
         version, found = json.loads(asked.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        yield Finding(check, PROBLEM, f"{settings.python} does not run: {error}", f"Set {VARIABLES['python']} to another.")
+        yield _problem(check, f"{settings.python} does not run: {error}", f"Set {VARIABLES['python']} to another.")
         return
     if found["deephaven-server"] is None:
-        yield Finding(
-            check, PROBLEM, f"{settings.python} has no deephaven-server", f"{settings.python} -m pip install deephaven-server"
-        )
+        step = f"{settings.python} -m pip install deephaven-server"
+        yield _problem(check, f"{settings.python} has no deephaven-server", step)
         return
     here = ", ".join(f"{name} {number}" for name, number in found.items() if number is not None)
-    yield Finding(check, OK, f"{version} in {settings.python} with {here}")
+    yield _ok(check, f"{version} in {settings.python} with {here}")
     if found["ipython"] is None:
         step = f"{settings.python} -m pip install ipython"
-        yield Finding(check, WARNING, "no IPython there: cells run without most magics", step)
+        yield _note(check, "no IPython there: cells run without most magics", step)
 
 
 def _java(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     java = find_java(settings.java_home, environ=environ)
-    yield Finding("java", OK, f"JDK {java.version} in {java.home}")
+    yield _ok("java", f"JDK {java.version} in {java.home}")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
@@ -213,9 +266,9 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             probe.bind(("127.0.0.1", settings.port))
         except OSError as error:
             what = f"port {settings.port} of 127.0.0.1 cannot be had: {error.strerror}"
-            yield Finding("ports", PROBLEM, what, f"Set {VARIABLES['port']} to 0 for any free one.")
+            yield _problem("ports", what, f"Set {VARIABLES['port']} to 0 for any free one.")
             return
-        yield Finding("ports", OK, f"127.0.0.1:{probe.getsockname()[1]} is free")
+        yield _ok("ports", f"127.0.0.1:{probe.getsockname()[1]} is free")
 
 
 def _space() -> Iterator[Finding]:
@@ -233,9 +286,9 @@ def _space() -> Iterator[Finding]:
             )
             yield Finding("space", state, f"{text}, but it cannot be written to", step)
         elif free < _LITTLE_SPACE:
-            yield Finding("space", WARNING, text, "Make room: Java's temporary files go there.")
+            yield _note("space", text, "Make room: Java's temporary files go there.")
         else:
-            yield Finding("space", OK, text)
+            yield _ok("space", text)
 
 
 # --- the real thing
@@ -243,11 +296,12 @@ def _space() -> Iterator[Finding]:
 
 def _launch(settings: Settings) -> Iterator[Finding]:
     if needs_environment(settings) is not None:
-        yield Finding("launch", WARNING, "not tried, since its version is not installed yet")
+        step = "Start a kernel, or run `jupyter deephaven standby start`, which install it; then run this again."
+        yield _note("launch", "not tried, since its version is not installed yet", step)
         return
     begun = time.monotonic()
     timings = Timings(begun)
-    process = ServerProcess.start(replace(launch_options(settings), standby=0))
+    process = ServerProcess.start(replace(launch_options(settings), takes_spare=False))
     try:
         endpoint = process.wait_ready()
         ready_s = time.monotonic() - begun
@@ -260,25 +314,25 @@ def _launch(settings: Settings) -> Iterator[Finding]:
         f"Deephaven {tried.deephaven} was ready after {ready_s:.1f} s ({archive}), connected in {tried.connected_s:.1f} s,"
         f" first cell and table in {tried.done_s:.1f} s; {timings.line()}"
     )
-    yield from _judged("launch", text, tried.error, tried.tables)
+    step = f"{process.options.python} -m pip check; and if that finds nothing please report this."
+    yield from _judged("launch", text, step, tried.error, tried.tables)
 
 
 def _attach(settings: Settings) -> Iterator[Finding]:
     assert settings.endpoint is not None
-    tried = run_cell(
-        settings.endpoint, _CELL.replace("table =", "_dh_kernel_doctor =") + "\ndel _dh_kernel_doctor", launched=False
-    )
+    tried = run_cell(settings.endpoint, _CELL_OF_ATTACHED, launched=False)
     text = (
         f"Deephaven {tried.deephaven} with Python {tried.python} at {settings.endpoint.address}, connected in"
         f" {tried.connected_s:.1f} s, first cell in {tried.done_s:.1f} s"
     )
-    yield from _judged("attach", text, tried.error, 1)
+    step = "Look into the log of that server, or ask who runs it: it is reached, but does not run a simple cell."
+    yield from _judged("attach", text, step, tried.error, 1)
 
 
-def _judged(check: str, text: str, error: str | None, tables: int) -> Iterator[Finding]:
+def _judged(check: str, text: str, step: str, error: str | None, tables: int) -> Iterator[Finding]:
     if error is not None:
-        yield Finding(check, PROBLEM, f"{text}; it failed: {error}")
+        yield _problem(check, f"{text}; it failed: {error}", step)
     elif not tables:
-        yield Finding(check, PROBLEM, f"{text}; no table came")
+        yield _problem(check, f"{text}; no table came", step)
     else:
-        yield Finding(check, OK, text)
+        yield _ok(check, text)

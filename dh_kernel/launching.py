@@ -1,11 +1,12 @@
 """From settings to a launched server: the glue that knows both. Imports nothing heavy, since it runs before all else.
 
-Neighbours: `__main__` (the first server), `backend` (the next ones).
+Neighbours: `__main__` (the first server), `backend` (the next ones), `standby` and `archive` (by hand).
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import platformdirs
 
@@ -44,6 +45,20 @@ def needs_environment(settings: Settings) -> versions.Environment | None:
     """The environment that has to be made before a server can be launched."""
     environment = versions.wanted(settings)
     return None if environment is None or environment.exists else environment
+
+
+def provide_environment(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Make the environment that a launch needs, unless it is there. Blocks, for minutes.
+
+    Args:
+        progress: called with a line for each step.
+    Raises:
+        ServerStartError: it cannot be made; with the next step.
+    """
+    missing = needs_environment(settings)
+    if missing is not None:
+        progress(f"installing Deephaven {missing.version}, which is done once")
+        versions.provide(missing, progress)
 
 
 def launch(settings: Settings) -> ServerProcess | DhKernelError | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dh_kernel.errors import ServerStartError, SettingsError
 from dh_kernel.kernelspecs import take_settings_of
-from dh_kernel.launching import keep_standby
+from dh_kernel.launching import keep_standby, provide_environment
 from dh_kernel.server import standby
 from dh_kernel.settings import VARIABLES, load_settings, withhold
 
@@ -55,11 +56,12 @@ def stop() -> State:
     return status()
 
 
-def start(kernel: str | None) -> State:
-    """Have the spares made that the settings ask for, at least one, and wait until one is there.
+def start(kernel: str | None, progress: Callable[[str], None]) -> State:
+    """Have the spares made that the settings ask for, at least one, and wait until one is there; `problem` says why none is.
 
     Args:
         kernel: take the settings and the environment of this kernelspec.
+        progress: called with a line for each step of an installation that is needed first.
     Raises:
         SettingsError, ServerStartError: with the next step.
     """
@@ -75,6 +77,7 @@ def start(kernel: str | None) -> State:
         )
     if not standby.POSSIBLE:
         raise ServerStartError("Spare servers need file descriptors that can be handed over, which this system does not have.")
+    provide_environment(settings, progress)
     if not keep_standby(replace(settings, standby=max(settings.standby, 1))):
         raise ServerStartError("The keeper of spare servers did not start: dh-kernel doctor tells what is wrong.")
     deadline = time.monotonic() + _READY_WITHIN_S
@@ -82,6 +85,9 @@ def start(kernel: str | None) -> State:
     while not state.waiting and not state.problem and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
         state = status()
+    if not state.waiting and not state.problem:
+        step = "One is still being made: `standby status` tells." if state.making else "Try `standby start` again."
+        state = replace(state, problem=f"not ready within {_READY_WITHIN_S:g} s. {step}")
     return state
 
 
@@ -97,5 +103,5 @@ def as_text(state: State) -> str:
     if state.gone_after_s is not None and (state.waiting or state.making):
         lines.append(f"They end in {state.gone_after_s / 60:.0f} minutes unless a kernel is started.")
     if state.problem:
-        lines.append(f"None can be made: {state.problem}")
+        lines.append(f"{'One is missing' if state.waiting else 'There is none'}: {state.problem}")
     return "\n".join(lines)

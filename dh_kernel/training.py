@@ -42,7 +42,7 @@ class Training:
     """Makes the archive for some settings, unless it is there."""
 
     def __init__(self, settings: Settings) -> None:
-        self._options = replace(launch_options(settings), heap=_HEAP, port=0, standby=0, make_archive=True)
+        self._options = replace(launch_options(settings), heap=_HEAP, port=0, takes_spare=False, make_archive=True)
         self._lock = threading.Lock()
         self._process: ServerProcess | None = None
         self._stopped = False

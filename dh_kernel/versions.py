@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,8 @@ from dh_kernel.settings import VARIABLES, Settings
 COMPANIONS = ("ipython>=8.20", "debugpy>=1.8")
 _LAST_LINES = 4
 _HEADLINES = 160
-_NO_INDEX = (
+# Signs of an index that is not reached, by pip and by uv.
+_UNREACHED = (
     "name resolution",
     "Name or service not known",
     "Failed to establish",
@@ -43,9 +45,18 @@ _NO_INDEX = (
     "ProxyError",
     "Temporary failure",
     "client error (Connect)",
-    "(from versions: none)",
+    "after connection broken",
+    "Could not fetch URL",
+    "network was disabled",
 )
-_NO_SUCH = ("No matching distribution found for deephaven-server", "there is no version of deephaven-server")
+_NONE_SEEN = "(from versions: none)"  # by pip: of a name that no index knows, and where no index is reached
+_NOT_FOUND = (
+    re.compile(r"No matching distribution found for (\S+)"),
+    re.compile(r"([\w.-]+)\S* was not found in the (?:package registry|cache)"),
+    re.compile(r"there (?:is|are) no versions? of ([\w.-]+)"),
+    re.compile(r"([\w.-]+)\S* has no (?:usable )?wheels"),
+    re.compile(r"only (?:the following versions of )?([\w.-]+)\S* (?:is|are) available"),
+)
 
 
 @dataclass(frozen=True)
@@ -82,12 +93,20 @@ def wanted(settings: Settings) -> Environment | None:
     """What the settings ask for; None where the server's Python is named, or the kernel's own."""
     if not settings.deephaven_version or settings.endpoint is not None:
         return None
-    return Environment(settings.deephaven_version, settings.deephaven_packages, settings.python)
+    packages = tuple(map(_located, settings.deephaven_packages))
+    return Environment(settings.deephaven_version, packages, settings.python)
+
+
+def _located(package: str) -> str:
+    """What pip is told: a path there as seen from here."""
+    path = os.path.expanduser(package.partition("[")[0])
+    is_path = os.sep in package or package.startswith(".") or package.endswith((".whl", ".tar.gz"))
+    return os.path.abspath(path) + package[len(package.partition("[")[0]) :] if is_path and os.path.exists(path) else package
 
 
 def folder() -> str:
     """Where they are kept."""
-    return os.path.join(platformdirs.user_cache_dir("dh-kernel", appauthor=False), "environments")
+    return os.path.abspath(os.path.join(platformdirs.user_cache_dir("dh-kernel", appauthor=False), "environments"))
 
 
 def installed() -> list[str]:
@@ -162,8 +181,8 @@ def _make(environment: Environment, progress: Callable[[str], None]) -> None:
             command = [uv, "pip", "install", "--python", _interpreter(beside)]
         else:
             progress(f"making an environment for {environment.base}")
-            _run(environment, [environment.base, "-m", "venv", beside], progress)
-            command = [_interpreter(beside), "-m", "pip", "install", "--progress-bar", "off"]
+            _run(environment, [environment.base, "-I", "-m", "venv", beside], progress)
+            command = [_interpreter(beside), "-I", "-m", "pip", "install", "--progress-bar", "off"]
         _run(environment, [*command, *environment.requirements], progress)
         _move_scripts(beside, environment.path)
         with contextlib.suppress(FileExistsError, PermissionError) if sys.platform == "win32" else contextlib.nullcontext():
@@ -174,7 +193,11 @@ def _make(environment: Environment, progress: Callable[[str], None]) -> None:
 
 
 def _run(environment: Environment, command: list[str], progress: Callable[[str], None]) -> None:
-    """One step; each line that tells of something to wait for is passed on."""
+    """One step; each line that tells of something to wait for is passed on.
+
+    The folder of the notebook is not where it runs: its modules would be imported, and its settings for uv be read, or
+    those of a folder above it.
+    """
     clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     lines: list[str] = []
     process = subprocess.Popen(
@@ -184,6 +207,7 @@ def _run(environment: Environment, command: list[str], progress: Callable[[str],
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        cwd=os.path.abspath(os.sep),
         env={**clean, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1"},
     )
     atexit.register(process.kill)
@@ -204,22 +228,43 @@ def _run(environment: Environment, command: list[str], progress: Callable[[str],
 
 
 def _why(environment: Environment, lines: list[str]) -> str:
-    text = "\n".join(lines)
+    text = " ".join(" ".join(lines).split())  # uv breaks lines
     what = f"Deephaven {environment.version} cannot be installed"
-    if any(clue in text for clue in _NO_INDEX):
+    missing = next((match[1] for form in _NOT_FOUND if (match := form.search(text))), None)
+    unreached = any(clue in text for clue in _UNREACHED)
+    if unreached and (missing is None or _NONE_SEEN in text or "network was disabled" in text):
         return (
-            f"{what}: no package index that has it can be reached from here. Connect once, which is enough for good, or name"
-            f" an environment that has deephaven-server in {VARIABLES['python']}."
+            f"{what}: no package index that has {missing or 'it'} can be reached from here. Connect once, which is enough for"
+            f" good, or name an environment that has deephaven-server in {VARIABLES['python']}."
         )
-    if any(clue in text for clue in _NO_SUCH):
-        return (
-            f"{what}: the package index has no deephaven-server {environment.version} for {environment.base}. Choose another"
-            f" in {VARIABLES['deephaven_version']}, such as 41.11."
-        )
+    if missing is not None and "could not be queried" not in text:  # by uv, for want of credentials, as it says
+        return f"{what}: the package index has no {_not_found(environment, missing)}"
     last = "\n".join(f"  {line}" for line in lines if line.strip() and not line.startswith("WARNING")).splitlines()[
         -_LAST_LINES:
     ]
     return "\n".join([f"{what}. The last lines of the installation:", *last])
+
+
+def _not_found(environment: Environment, missing: str) -> str:
+    """What there is not, and what to do about it."""
+    name = _name(missing)
+    if name == "deephaven-server":
+        return (
+            f"deephaven-server {environment.version} for {environment.base}. Choose another in"
+            f" {VARIABLES['deephaven_version']}, such as 41.11."
+        )
+    if name in map(_name, environment.packages):
+        how = f"Check how its name and its version are written in {VARIABLES['deephaven_packages']}."
+        return f"{missing} for {environment.base}. {how}"
+    return (
+        f"{missing} for {environment.base}, and it is needed. Choose another Python in {VARIABLES['python']}, another version"
+        f" in {VARIABLES['deephaven_version']}, or an index that has it (PIP_INDEX_URL, for uv UV_DEFAULT_INDEX)."
+    )
+
+
+def _name(requirement: str) -> str:
+    """The name of a package, in the one form that all its spellings have."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement, maxsplit=1)[0]).lower()
 
 
 def _move_scripts(made: str, place: str) -> None:

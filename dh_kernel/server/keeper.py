@@ -134,14 +134,16 @@ class Keeper:
         )
         with self._news:
             self._used, self._wish, self._stopping = time.monotonic(), wish, False
-            self._retry_at = 0.0
+            self._retry_at, self._problem = 0.0, ""  # what was wrong may have been mended
             self._news.notify_all()
 
     def _status(self) -> dict[str, Any]:
         with self._news:
             return {
                 "pid": os.getpid(),
-                "waiting": [{"pid": process.pid, "version": process.version} for _, process in self._spares],
+                "waiting": [
+                    {"pid": process.pid, "version": process.version} for key, process in filter(self._is_wanted, self._spares)
+                ],
                 "making": self._making is not None,
                 "wanted": self._wish.count if self._wish else 0,
                 "claimed": self._given,
@@ -187,7 +189,7 @@ class Keeper:
             self._used = time.monotonic()
             self._news.notify_all()
             for entry in self._spares:
-                if entry[0] == key and entry[1].death is None and _is_current(entry[1]):
+                if entry[0] == key and _is_usable(entry[1]):
                     self._spares.remove(entry)
                     # Until the kernel says that it has settled; should it never, the next one is made all the same.
                     self._quiet_until = time.monotonic() + QUIET_S
@@ -226,7 +228,7 @@ class Keeper:
     def _is_wanted(self, entry: tuple[str, ServerProcess]) -> bool:
         key, process = entry
         wish = self._wish
-        if wish is None or wish.key != key or process.death is not None or not _is_current(process):
+        if wish is None or wish.key != key or not _is_usable(process):
             return False
         return self._spares.index(entry) < wish.count
 
@@ -255,9 +257,10 @@ class Keeper:
             if process is not None:
                 process.stop(0.0)
         with self._news:
-            self._making, self._problem = None, problem if self._wish else ""
-            if problem:
-                self._retry_at = time.monotonic() + RETRY_S
+            self._making = None
+            if wish is self._wish:  # else somebody has asked meanwhile, and is told of the next attempt
+                self._problem = problem
+                self._retry_at = time.monotonic() + RETRY_S if problem else 0.0
             self._news.notify_all()
 
     def _hold_back(self, process: ServerProcess, done: threading.Event) -> None:
@@ -275,6 +278,11 @@ class Keeper:
             process.signal_group(signal.SIGSTOP if quiet or ticks % 3 == 0 else signal.SIGCONT)
         process.signal_group(signal.SIGCONT)
         _set_group_nice(process.pid, 0)
+
+
+def _is_usable(process: ServerProcess) -> bool:
+    """Whether a kernel would get an answer from it, and what it would get from a new one."""
+    return process.death is None and not process.is_stopped and _is_current(process)
 
 
 def _is_current(process: ServerProcess) -> bool:

@@ -23,7 +23,7 @@ class LaunchOptions:
     `java_home` None means: look for one. `heap` is what `-Xmx` takes. `port` 0 means: any free one. `archives` is the folder
     of Java's archives of classes, None: do without. With `make_archive` the server writes one there when it is stopped.
     `standby` is how many spare servers a keeper holds ready for such launches, `standby_idle_s` for how long without one.
-    `spare`: this is to be one of them.
+    `spare`: this is to be one of them. `takes_spare`: if one waits it will do.
     """
 
     python: str = sys.executable
@@ -39,6 +39,7 @@ class LaunchOptions:
     standby: int = 0
     standby_idle_s: float = 3600.0
     spare: bool = False
+    takes_spare: bool = True
 
 
 def default_heap() -> str:

@@ -78,7 +78,7 @@ class ServerProcess:
         if options.cwd is not None and not os.path.isdir(options.cwd):
             raise ServerStartError(f"The server cannot be started in {options.cwd}: there is no such folder")
         try:
-            return (cls._claimed(options, java) if options.standby else None) or cls(options, java)
+            return (cls._claimed(options, java) if options.takes_spare and not options.spare else None) or cls(options, java)
         except OSError as error:  # no folder to start in, no memory, no file descriptors, no room on a disk
             where = "" if error.filename is None else f" ({error.filename})"
             raise ServerStartError(

@@ -167,9 +167,8 @@ def _claim(connection: socket.socket, key: str) -> Spare | None:
     try:
         for fd in fds:
             os.set_inheritable(fd, False)
-        while data and not data.endswith(b"\n"):
-            data += connection.recv(1 << 16)
-        offered = json.loads(data)["spare"] if data else None
+        answer = receive(connection, data) if data else None
+        offered = answer["spare"] if answer is not None else None
         if offered is None or len(fds) != 4:
             raise ValueError("no spare")
         child = Foster(offered["pid"], connection, fds[0])
@@ -350,9 +349,8 @@ def send(connection: socket.socket, message: Mapping[str, Any], fds: tuple[int, 
     connection.sendall(data)
 
 
-def receive(connection: socket.socket) -> dict[str, Any] | None:
-    """One message; None at the end. There is never a second one before it has been answered."""
-    data = b""
+def receive(connection: socket.socket, data: bytes = b"") -> dict[str, Any] | None:
+    """One message, of which the beginning may be there; None at the end. No second one comes before it has been answered."""
     while not data.endswith(b"\n"):
         part = connection.recv(1 << 16)
         if not part:

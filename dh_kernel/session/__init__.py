@@ -10,7 +10,7 @@ thread. Knows nothing of Jupyter and of processes.
     shipping.py  the runtime as a console script
     previews.py  the head of a table over Arrow Flight; sent.py one that came inside a frame
     references.py  tables on the server, over several connections
-    connect.py   pydeephaven's and gRPC's errors, translated once
+    connect.py   pydeephaven's and gRPC's errors, translated once; proxies.py HTTP proxies on the way
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from dh_kernel.errors import AuthenticationError, ConnectError, ServerTooOldErro
 from dh_kernel.model import Endpoint
 
 from .greeting import greet, roots
+from .proxies import is_proxied, proxy_options
 
 # A stream that is cut silently is noticed within 20 seconds, so that there is time to make another. Not for a server of our
 # own, whose end is known: it may be stopped for long.
@@ -45,7 +46,8 @@ def connect(endpoint: Endpoint, *, keep_alive: bool = True) -> DeephavenSession:
         ConnectError: nobody answers there, or not a Deephaven server.
         AuthenticationError: the credentials are refused.
     """
-    greet(endpoint)
+    if not is_proxied(endpoint):  # a proxy may be the only way there, and the greeting goes straight
+        greet(endpoint)
     tls = endpoint.tls
     try:
         return DeephavenSession(
@@ -72,7 +74,8 @@ def connect(endpoint: Endpoint, *, keep_alive: bool = True) -> DeephavenSession:
 
 def channel_options(endpoint: Endpoint, *, keep_alive: bool = True) -> list[tuple[str, int | str]]:
     """gRPC's options: ours, and over them the user's."""
-    return list({**dict(CLIENT_OPTIONS), **dict(_KEEP_ALIVE if keep_alive else _PATIENT), **dict(endpoint.options)}.items())
+    ours = [*CLIENT_OPTIONS, *(_KEEP_ALIVE if keep_alive else _PATIENT), *proxy_options(endpoint)]
+    return list(dict([*ours, *endpoint.options]).items())
 
 
 def flight_client(endpoint: Endpoint) -> Any:
@@ -102,6 +105,12 @@ def translated(error: BaseException, endpoint: Endpoint) -> SessionError:
         return ServerTooOldError(
             f"the server at {endpoint.address} lacks a service that the kernel needs ({details}). Next step: use Deephaven "
             "42, which the kernel is tested with, or enable the server's console."
+        )
+    if is_proxied(endpoint):
+        return ConnectError(
+            f"no Deephaven server answers at {endpoint.address}, asked for through an HTTP proxy: {details or error}. Next"
+            " step: check that the proxy lets through to there; or name the host in the variable no_proxy, or set the channel"
+            " option grpc.enable_http_proxy=0, to go straight."
         )
     return ConnectError(
         f"no Deephaven server answers at {endpoint.address}: {details or error}. Next step: check that it runs and that "

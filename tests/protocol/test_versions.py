@@ -5,10 +5,17 @@ The first run of a version downloads some hundred megabytes; the next ones find 
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from harness import HEAP, Kernel, Place, started
+
+from dh_kernel import versions
+from dh_kernel.errors import ServerStartError
 
 INSTALL_S = 900.0
 START_S = 120.0
@@ -24,6 +31,26 @@ def kernel(request: pytest.FixtureRequest, place: Place) -> Iterator[Kernel]:
         run = made.ok("import deephaven_server; print(deephaven_server.__version__)", INSTALL_S)
         assert run.text() == f"{request.param}\n"
         yield made
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("uv") is None, reason="there is no uv on the PATH")
+def test_uv_installs_a_version_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a folder whose settings would lead uv astray."""
+    monkeypatch.setattr(versions, "folder", lambda: str(tmp_path / "environments"))
+    (tmp_path / "uv.toml").write_text('index-url = "http://127.0.0.1:9/simple"\n')
+    monkeypatch.chdir(tmp_path)
+    told: list[str] = []
+    environment = versions.Environment("41.11", (), sys.executable)
+    python = versions.provide(environment, told.append)
+    assert "with uv" in told[0]
+    ask = "import importlib.metadata as m; print(m.version('deephaven-server'))"
+    asked = subprocess.run([python, "-I", "-c", ask], capture_output=True, text=True, check=True)
+    assert asked.stdout == "41.11\n"
+    # A program there finds its interpreter, though it was installed elsewhere.
+    subprocess.run([Path(python).with_name("ipython"), "--version"], stdout=subprocess.DEVNULL, check=True)
+    with pytest.raises(ServerStartError, match="has no dh-kernel-no-such-plugin for .* DH_KERNEL_DEEPHAVEN_PACKAGES"):
+        versions.provide(versions.Environment("41.11", ("dh-kernel-no-such-plugin",), sys.executable), told.append)
 
 
 def test_cells_their_output_and_errors(kernel: Kernel) -> None:

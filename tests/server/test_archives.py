@@ -97,7 +97,7 @@ def test_it_is_made_by_hand_also_where_that_failed_lately(
     assert main(["archive", "make"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("1 archive of Java's classes, ")
-    assert said.err.splitlines() == ["starting a server …", "running a cell on a server …", "writing the archive …"]
+    assert said.err.splitlines() == ["starting a server", "running a cell on a server", "writing the archive"]
     assert [str(path) for path in folder.iterdir()] == [server.archive]
 
 

@@ -51,6 +51,19 @@ def test_none_is_made_where_none_is_used(
     assert not folder.exists()
 
 
+def test_the_version_is_installed_first(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("dh_kernel.versions.folder", lambda: str(tmp_path / "environments"))
+    monkeypatch.setattr("dh_kernel.versions.provide", lambda environment, progress: done.append(environment.version))
+    monkeypatch.setattr("dh_kernel.archive.Training.run", lambda self, progress: not done.append("training"))
+    monkeypatch.setenv("DH_KERNEL_DEEPHAVEN_VERSION", "41.11")
+    assert main(["archive", "make"]) == 0
+    assert done == ["41.11", "training"]
+    assert "installing Deephaven 41.11" in capsys.readouterr().err
+
+
 def test_an_unknown_kernelspec_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["archive", "make", "--kernel", "no-such-kernel"]) == 1
     assert "'no-such-kernel'" in capsys.readouterr().err

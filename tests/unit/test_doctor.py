@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dh_kernel import doctor
 from dh_kernel.cli import main
 from dh_kernel.doctor import OK, PROBLEM, WARNING, Finding
+from dh_kernel.errors import ConnectError, DhKernelError, NoJavaError, ServerStartError, ServerStartTimeout
 from dh_kernel.install import install
+from dh_kernel.model import Endpoint
+from dh_kernel.server import LaunchOptions, ServerProcess
+from dh_kernel.trial import Trial
 
 
 def found(*argv: str, **environ: str) -> dict[str, list[Finding]]:
@@ -60,6 +67,12 @@ def test_a_python_without_a_server(place: Path) -> None:
     assert any(missing in finding.text for finding in problems)
 
 
+def test_modules_of_the_folder_are_not_imported(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "json.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(place)
+    assert found()["server's python"][0].state == OK
+
+
 def test_a_java_that_is_none(place: Path) -> None:
     (place / "java").mkdir()
     findings = found(DH_KERNEL_JAVA_HOME=str(place / "java"))
@@ -86,6 +99,104 @@ def test_a_kernelspec_whose_python_is_gone(place: Path) -> None:
     [finding] = found()["kernelspecs"]
     assert finding.state == PROBLEM
     assert finding.next_step == "jupyter deephaven install --name deephaven"
+
+
+def test_a_kernelspec_with_settings_is_not_to_be_installed_again_without_them(place: Path) -> None:
+    settings = {"DH_KERNEL_SERVER": "db:10000", "DH_KERNEL_KEY_FILE": str(place / "no key"), "DH_KERNEL_HEADERS": "a=text:b"}
+    install(name="prod", display_name="Our data", environment=settings, prefix=str(place))
+    file = place / "share/jupyter/kernels/prod/kernel.json"
+    command = (
+        f"jupyter deephaven install --name prod '--display-name=Our data' --env=DH_KERNEL_SERVER=db:10000"
+        f" '--env=DH_KERNEL_KEY_FILE={place}/no key', with --env for DH_KERNEL_HEADERS too"
+    )
+    [problem] = [finding for finding in found()["kernelspecs"] if finding.state == PROBLEM]
+    assert "no key is not there" in problem.text
+    assert problem.next_step == f"Correct {file}, or what it names; or change and run: {command}"
+    spec = json.loads(file.read_text("utf-8"))
+    (place / "no key").write_text("k")
+    spec["argv"][0] = str(place / "gone")
+    file.write_text(json.dumps(spec), "utf-8")
+    [problem] = [finding for finding in found()["kernelspecs"] if finding.state == PROBLEM]
+    assert problem.next_step == command
+
+
+def every_next_step(findings: Sequence[Finding]) -> list[str]:
+    """Of all that is not well, which there is something of."""
+    rest = [finding for finding in findings if finding.state != OK]
+    told = json.loads(doctor.as_json(findings))["findings"]
+    assert rest
+    assert [each["check"] for each in told if each["state"] != OK and each["next_step"]] == [each.check for each in rest]
+    return [finding.next_step or "" for finding in rest]
+
+
+def test_each_problem_of_settings_has_a_next_step() -> None:
+    findings = found(DH_KERNEL_HAEP="4g", DH_KERNEL_ROWS="many")["settings"]
+    assert len(every_next_step(findings)) == 2
+
+
+def test_a_file_that_others_can_read_has_a_next_step(place: Path) -> None:
+    key = place / "my key"
+    key.write_text("a-key")
+    key.chmod(0o644)
+    findings = found(DH_KERNEL_SERVER="localhost:1", DH_KERNEL_KEY_FILE=str(key))["settings"]
+    assert every_next_step(findings) == [f"chmod 600 '{key}'"]
+
+
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        (NoJavaError("no Java"), "Install a JDK"),
+        (ServerStartError("did not start"), "Mend what it says"),
+        (ServerStartTimeout("not ready"), "DH_KERNEL_START_TIMEOUT"),
+        (ConnectError("no answer. Next step: check the host."), "check the host."),
+        (DhKernelError("something"), "report it"),
+    ],
+)
+def test_every_error_of_a_launch_has_a_next_step(monkeypatch: pytest.MonkeyPatch, error: DhKernelError, step: str) -> None:
+    def start(options: LaunchOptions) -> ServerProcess:
+        raise error
+
+    monkeypatch.setattr(doctor.ServerProcess, "start", start)
+    [finding] = [finding for finding in doctor.examine((), os.environ) if finding.check == "launch"]
+    assert step in every_next_step([finding])[0]
+    assert finding.text == str(error).partition(" Next")[0]
+
+
+def test_a_launch_that_is_not_tried_has_a_next_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dh_kernel.versions.folder", lambda: str(place))
+    findings = list(doctor.examine((), {**os.environ, "DH_KERNEL_DEEPHAVEN_VERSION": "41.11"}))
+    assert len(every_next_step([finding for finding in findings if finding.check in ("launch", "server's python")])) == 2
+
+
+@pytest.mark.parametrize("error", [None, "ValueError: no"])
+def test_a_cell_that_fails_on_an_attached_server_has_a_next_step_and_leaves_no_name(
+    monkeypatch: pytest.MonkeyPatch, error: str | None
+) -> None:
+    """The globals of an attached server are shared: there may be an `empty_table` of somebody's."""
+
+    class Table:
+        size = 1000
+
+        def update(self, formulas: list[str]) -> Table:
+            return self
+
+    namespace: dict[str, object] = {"empty_table": "mine"}
+
+    def run_cell(endpoint: Endpoint, code: str, *, launched: bool) -> Trial:
+        [statement] = ast.parse(code).body
+        assert not isinstance(statement, ast.Expr), "its value would be the cell's result, and be kept as _"
+        exec(code, namespace)
+        return Trial("42", "3.12", 0.1, 0.1, 0, error)
+
+    monkeypatch.setitem(sys.modules, "deephaven", SimpleNamespace(empty_table=lambda rows: Table()))  # type: ignore[arg-type]
+    monkeypatch.setattr(doctor, "run_cell", run_cell)
+    findings = list(doctor.examine((), {**os.environ, "DH_KERNEL_SERVER": "localhost:1"}))
+    assert namespace.keys() - {"__builtins__"} == {"empty_table"}
+    assert namespace["empty_table"] == "mine"
+    attached = [finding for finding in findings if finding.check == "attach"]
+    assert [finding.state for finding in attached] == [PROBLEM if error else OK]
+    if error:
+        assert "log of that server" in every_next_step(attached)[0]
 
 
 def test_none_of_ours(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

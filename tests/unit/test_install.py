@@ -39,6 +39,28 @@ def test_writes_a_kernelspec_with_this_interpreter(tmp_path: Path, capsys: pytes
     assert f"JUPYTER_PATH={tmp_path / 'share/jupyter'}" in told
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--name", "two words"], "'two words' is no name for a kernel"),
+        (["--display-name", "Python 3"], "VS Code takes"),
+        (["--env", "MY_TOKEN=1"], "MY_TOKEN looks like a secret"),
+    ],
+)
+def test_what_is_refused_is_refused_before_a_version_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """An installation takes minutes."""
+    provided: list[str] = []
+    monkeypatch.setattr("dh_kernel.versions.provide", lambda environment, progress: provided.append(environment.version))
+    words = ["install", "--prefix", str(tmp_path), "--deephaven-version", "41.11"]
+    assert main([*words, *arguments]) == 1
+    assert said in capsys.readouterr().err
+    assert provided == []
+    assert main(words) == 0
+    assert provided == ["41.11"]
+
+
 def test_no_debugger_is_promised_on_a_server_that_is_not_launched(tmp_path: Path) -> None:
     """JupyterLab shows its debugger where the kernelspec says so."""
     assert main(["install", "--prefix", str(tmp_path), "--server", "127.0.0.1:10000"]) == 0

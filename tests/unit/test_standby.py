@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 
+from dh_kernel.cli import main
 from dh_kernel.model import Death
 from dh_kernel.server import Java, LaunchOptions, ServerProcess, keeper, standby, workdir
+from dh_kernel.versions import Environment
 
 pytestmark = pytest.mark.skipif(not standby.POSSIBLE, reason="no file descriptors can be handed over here")
 JAVA = Java("/nowhere", 17, True)
@@ -53,6 +55,10 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {TIMEOUT_S} s: {what}"
         time.sleep(0.01)
+
+
+def assert_within(event: threading.Event) -> None:
+    assert event.wait(TIMEOUT_S)
 
 
 def is_alive(pid: int) -> bool:
@@ -215,6 +221,38 @@ def test_a_spare_that_died_is_not_handed_out(kept: Kept) -> None:
     wait_until(lambda: kept.waiting() not in ([], former), "another spare")
 
 
+def test_a_spare_that_is_stopped_is_not_handed_out_but_replaced(kept: Kept) -> None:
+    kept.keep()
+    former = kept.waiting()
+    os.kill(former[0], signal.SIGSTOP)
+    wait_until(lambda: workdir.state(former[0]) == "T", "the stop")
+    process = kept.keeper._take(standby.key_of(kept.options, JAVA))
+    if process is not None:  # the next one, already
+        process.kill()
+        assert process.pid != former[0]
+    wait_until(lambda: kept.waiting() not in ([], former), "another spare")
+    assert not is_alive(former[0])
+
+
+@pytest.mark.parametrize("takes_spare", [True, False])
+def test_every_launch_takes_one_that_waits_unless_it_declines(kept: Kept, takes_spare: bool) -> None:
+    """Also without the setting: a spare may have been made by hand."""
+    kept.keep()
+    spare = kept.waiting()[0]
+    process = ServerProcess.start(replace(kept.options, standby=0, takes_spare=takes_spare))
+    assert (process.from_standby, process.pid == spare) == (takes_spare, takes_spare)
+    process.wait_ready()
+    process.stop()
+
+
+def test_a_spare_is_not_made_of_another(kept: Kept) -> None:
+    kept.keep()
+    process = ServerProcess.start(replace(kept.options, spare=True))
+    assert not process.from_standby
+    process.wait_ready()
+    process.stop()
+
+
 def test_one_that_cannot_become_ours_is_ended_and_another_launched(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.keep()
     spare = kept.waiting()[0]
@@ -239,6 +277,26 @@ def test_a_kernel_that_is_killed_while_it_claims_takes_the_server_with_it(kept: 
             os.close(fd)
     connection.close()
     wait_until(lambda: not is_alive(spare), "the spare's end")
+
+
+def test_a_keeper_that_ends_within_a_message_is_as_none() -> None:
+    mine, its = socket.socketpair()
+    with mine, its:
+        its.sendall(b'{"spare": {"pid":')
+        its.shutdown(socket.SHUT_WR)
+        errors: list[Exception] = []
+
+        def claim() -> None:
+            try:
+                standby._claim(mine, "key")
+            except ValueError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=claim, daemon=True)
+        thread.start()
+        thread.join(TIMEOUT_S)
+        assert not thread.is_alive()
+        assert [str(error) for error in errors] == ["no spare"]
 
 
 def test_a_kernel_that_is_killed_takes_its_server_with_it(kept: Kept) -> None:
@@ -344,6 +402,78 @@ def test_a_second_keeper_leaves_the_first_alone(kept: Kept) -> None:
     assert first.wait(TIMEOUT_S) == 0
     assert not os.path.exists(kept.path)
     kept.keeper.stop()
+
+
+@pytest.fixture
+def by_hand(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """The commands' settings lead to this keeper's servers."""
+    for name in [name for name in os.environ if name.startswith("DH_KERNEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("dh_kernel.launching.find_java", lambda *_: JAVA)
+    monkeypatch.setenv("DH_KERNEL_PYTHON", str(kept.python))
+    return kept
+
+
+def test_a_start_by_hand_after_a_repair_tells_of_the_next_attempt(by_hand: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+    by_hand.python.write_text("#!/bin/sh\necho broken >&2; exit 3\n")
+    with pytest.raises(SystemExit) as end:
+        main(["standby", "start"])
+    assert end.value.code == 1
+    assert "broken" in capsys.readouterr().out
+    by_hand.python.write_text(FAKE)
+    assert main(["standby", "start"]) == 0
+    assert capsys.readouterr().out.startswith("1 waiting")
+
+
+def test_a_start_by_hand_installs_the_version_first(
+    by_hand: Kept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def provide(environment: Environment, progress: Callable[[str], None]) -> str:
+        progress("halfway")
+        os.makedirs(os.path.dirname(environment.python))
+        os.symlink(by_hand.python, environment.python)
+        return environment.python
+
+    monkeypatch.setenv("DH_KERNEL_DEEPHAVEN_VERSION", "41.11")
+    monkeypatch.setattr("dh_kernel.versions.folder", lambda: str(by_hand.folder / "environments"))
+    monkeypatch.setattr("dh_kernel.versions.provide", provide)
+    assert main(["standby", "start"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("1 waiting")
+    assert told.err.splitlines() == ["installing Deephaven 41.11, which is done once", "halfway"]
+
+
+def test_a_start_by_hand_that_takes_too_long_is_an_error(
+    by_hand: Kept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go_on = threading.Event()
+    by_hand.keeper._warm = lambda process: assert_within(go_on)
+    monkeypatch.setattr("dh_kernel.standby._READY_WITHIN_S", 1.0)
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(["standby", "start"])
+    finally:
+        go_on.set()
+    assert end.value.code == 1
+    told = capsys.readouterr().out
+    assert told.startswith("0 waiting, 1 being made")
+    assert "not ready within 1 s. One is still being made" in told
+
+
+def test_one_of_former_settings_does_not_count_as_waiting(kept: Kept) -> None:
+    """The maker may be busy with another for minutes before it ends that one."""
+    kept.keep()
+    go_on = threading.Event()
+    kept.keeper._warm = lambda process: assert_within(go_on)
+    try:
+        assert standby.keep(replace(kept.options, standby=2), JAVA)
+        wait_until(lambda: kept.status()["making"], "another")
+        assert len(kept.waiting()) == 1
+        assert standby.keep(replace(kept.options, heap="2g"), JAVA)
+        assert kept.waiting() == []
+    finally:
+        go_on.set()
+    wait_until(kept.waiting, "one with the other heap")
 
 
 def test_a_folder_that_others_may_enter_is_not_used(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -15,10 +16,12 @@ from dh_kernel.launching import launch_options, needs_environment
 from dh_kernel.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in is a script for a shell")
-# `python -m venv DIR` puts itself into DIR; `python -m pip install …` notes what it was asked for, and does as the test says.
+# `python -I -m venv DIR` puts itself into DIR; `python -I -m pip install …` notes what it was asked for, and does as the test
+# says.
 FAKE = """#!/bin/sh
-if [ "$2" = venv ]; then
-    mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && printf '#!%s\\n' "$3/bin/python" > "$3/bin/pip"
+echo "$PWD $1 $3" >> "$NOTES.where"
+if [ "$3" = venv ]; then
+    mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && printf '#!%s\\n' "$4/bin/python" > "$4/bin/pip"
     exit
 fi
 echo "$@" >> "$NOTES"
@@ -61,6 +64,37 @@ def test_it_is_made_once_and_its_programs_name_the_place_where_it_is(base: str) 
     ]
 
 
+def test_nothing_is_imported_or_read_from_the_folder_of_the_notebook(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    versions.provide(versions.Environment("41.11", (), base), lambda line: None)
+    assert Path(base).with_name("notes.where").read_text().splitlines() == ["/ -I venv", "/ -I pip"]
+
+
+def test_uv_runs_elsewhere_too(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uv = tmp_path / "uv"
+    uv.write_text(
+        "#!/bin/sh\n"
+        'echo "$PWD $1" >> "$NOTES"\n'
+        '[ "$1" = pip ] || { for last; do :; done; mkdir -p "$last/bin"; touch "$last/bin/python"; }\n'
+    )
+    uv.chmod(0o700)
+    monkeypatch.setattr(versions.shutil, "which", lambda name: str(uv))
+    monkeypatch.chdir(tmp_path)
+    versions.provide(versions.Environment("41.11", (), base), lambda line: None)
+    assert calls(base) == ["/ venv", "/ pip"]
+
+
+def test_a_package_of_the_folder_is_named_by_its_place(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(python=base, deephaven_version="41.11", deephaven_packages=("./mine[all]", "mine", "a>=1"))
+    environment = needs_environment(settings)
+    assert environment is not None
+    assert environment.packages == (f"{tmp_path}/mine[all]", "mine", "a>=1")
+
+
 def test_another_python_or_other_packages_are_another_environment(base: str) -> None:
     paths = {
         versions.Environment(version, packages, python).path
@@ -90,7 +124,6 @@ def test_two_that_want_it_at_once_install_it_once(base: str, monkeypatch: pytest
     ("output", "said"),
     [
         ("Temporary failure in name resolution", "no package index that has it can be reached"),
-        ("ERROR: No matching distribution found for deephaven-server==41.11", "has no deephaven-server 41.11"),
         ("something else", "something else"),
     ],
 )
@@ -103,6 +136,58 @@ def test_a_failure_leaves_nothing_and_says_why(base: str, monkeypatch: pytest.Mo
     assert [name for name in os.listdir(versions.folder()) if not name.endswith(".lock")] == []
     monkeypatch.delenv("FAILS")
     assert os.path.exists(versions.provide(environment, lambda line: None))
+
+
+RETRYING = (
+    "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by"
+    " 'NewConnectionError('<HTTPSConnection object at 0x7f>: Failed to establish a new connection: [Errno 111] Connection"
+    " refused')': /simple/deephaven-plugin-iu/\n"
+)
+# As pip 23 and 25 print them.
+NONE_SEEN = (
+    "ERROR: Could not find a version that satisfies the requirement {0} (from versions: none)\n"
+    "ERROR: No matching distribution found for {0}"
+)
+SOME_SEEN = NONE_SEEN.replace("none", "0.38.0, 0.39.0")
+# As uv prints them, with lines as long as it likes.
+UV = "  x No solution found when resolving dependencies:\n  ╰─▶ {}, we can conclude that your requirements are unsatisfiable."
+UV_OFFLINE = "\n      hint: Packages were unavailable because the network was disabled. When the network is disabled, …"
+UV_DNS = (
+    "error: Request failed after 3 retries\n  Caused by: Failed to fetch: `https://index/simple/deephaven-server/`\n"
+    "  Caused by: error sending request for url (https://index/simple/deephaven-server/)\n  Caused by: client error"
+    " (Connect)\n  Caused by: dns error\n"
+    "  Caused by: failed to lookup address information: Temporary failure in name resolution"
+)
+OFFLINE = "no package index that has .* can be reached"
+MISSPELT = r"has no deephaven-plugin-iu\S* for .* are written in DH_KERNEL_DEEPHAVEN_PACKAGES"
+NO_VERSION = r"has no deephaven-server 41\.11 for .* in DH_KERNEL_DEEPHAVEN_VERSION"
+NEEDED = r"has no numpy\S* for .*, and it is needed. .*DH_KERNEL_PYTHON"
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (NONE_SEEN.format("deephaven-plugin-iu"), MISSPELT),
+        (NONE_SEEN.format("Deephaven_plugin.iu>=2"), MISSPELT.replace("deephaven-plugin-iu", "Deephaven_plugin.iu")),
+        (RETRYING + NONE_SEEN.format("deephaven-plugin-iu"), OFFLINE),
+        (RETRYING + SOME_SEEN.format("deephaven-server==41.11"), NO_VERSION),
+        (SOME_SEEN.format("deephaven-server==41.11"), NO_VERSION),
+        (NONE_SEEN.format("numpy>=9"), NEEDED),
+        (UV.format("Because deephaven-plugin-iu was not found in the package\n      registry and you require it"), MISSPELT),
+        (UV.format("Because there is no version of deephaven-server==41.11 and you require it"), NO_VERSION),
+        (UV.format("Because only numpy<9 is available and deephaven-server==41.11 depends on numpy>=9"), NEEDED),
+        (UV.format("Because deephaven-server==41.11 has no wheels with a matching Python ABI tag"), NO_VERSION),
+        (UV.format("Because deephaven-server was not found in the cache and you require it") + UV_OFFLINE, OFFLINE),
+        (UV_DNS, OFFLINE),
+        (
+            UV.format("Because a was not found in the package registry") + "\n hint: An index URL could not be queried due to",
+            "could not be queried",
+        ),
+    ],
+)
+def test_an_unknown_package_is_told_from_an_index_out_of_reach(output: str, said: str) -> None:
+    environment = versions.Environment("41.11", ("deephaven-plugin-iu>=0.1",), "/usr/bin/python3")
+    assert re.search(said, versions._why(environment, output.splitlines()))
 
 
 def test_what_an_interrupted_one_has_left_is_removed(base: str) -> None:
