@@ -49,7 +49,7 @@ def test_uv_installs_a_version_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert asked.stdout == "41.11\n"
     # A program there finds its interpreter, though it was installed elsewhere.
     subprocess.run([Path(python).with_name("ipython"), "--version"], stdout=subprocess.DEVNULL, check=True)
-    with pytest.raises(ServerStartError, match="has no dh-kernel-no-such-plugin for .* DH_KERNEL_DEEPHAVEN_PACKAGES"):
+    with pytest.raises(ServerStartError, match=r"has no dh-kernel-no-such-plugin for .* DH_KERNEL_DEEPHAVEN_PACKAGES"):
         versions.provide(versions.Environment("41.11", ("dh-kernel-no-such-plugin",), sys.executable), told.append)
 
 
