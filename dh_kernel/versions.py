@@ -27,6 +27,7 @@ from dh_kernel.settings import VARIABLES, Settings
 
 # Beside Deephaven itself, so that cells there have what they have elsewhere: magics, and the debugger.
 COMPANIONS = ("ipython>=8.20", "debugpy>=1.8")
+_ISOLATED = ("-I", "-X", "utf8")
 _LAST_LINES = 4
 _HEADLINES = 160
 # Signs of an index that is not reached, by pip and by uv.
@@ -181,8 +182,8 @@ def _make(environment: Environment, progress: Callable[[str], None]) -> None:
             command = [uv, "pip", "install", "--python", _interpreter(beside)]
         else:
             progress(f"making an environment for {environment.base}")
-            _run(environment, [environment.base, "-I", "-m", "venv", beside], progress)
-            command = [_interpreter(beside), "-I", "-m", "pip", "install", "--progress-bar", "off"]
+            _run(environment, [environment.base, *_ISOLATED, "-m", "venv", beside], progress)
+            command = [_interpreter(beside), *_ISOLATED, "-m", "pip", "install", "--progress-bar", "off"]
         _run(environment, [*command, *environment.requirements], progress)
         _move_scripts(beside, environment.path)
         with contextlib.suppress(FileExistsError, PermissionError) if sys.platform == "win32" else contextlib.nullcontext():
@@ -208,7 +209,7 @@ def _run(environment: Environment, command: list[str], progress: Callable[[str],
         text=True,
         errors="replace",
         cwd=os.path.abspath(os.sep),
-        env={**clean, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1"},
+        env={**clean, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
     )
     atexit.register(process.kill)
     assert process.stdout is not None

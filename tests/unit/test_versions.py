@@ -16,12 +16,12 @@ from dh_kernel.launching import launch_options, needs_environment
 from dh_kernel.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in is a script for a shell")
-# `python -I -m venv DIR` puts itself into DIR; `python -I -m pip install …` notes what it was asked for, and does as the test
-# says.
+# `python -I -X utf8 -m venv DIR` puts itself into DIR; `python … -m pip install …` notes what it was asked for, and does as
+# the test says.
 FAKE = """#!/bin/sh
-echo "$PWD $1 $3" >> "$NOTES.where"
-if [ "$3" = venv ]; then
-    mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && printf '#!%s\\n' "$4/bin/python" > "$4/bin/pip"
+echo "$PWD $1 $5" >> "$NOTES.where"
+if [ "$5" = venv ]; then
+    mkdir -p "$6/bin" && cp "$0" "$6/bin/python" && printf '#!%s\\n' "$6/bin/python" > "$6/bin/pip"
     exit
 fi
 echo "$@" >> "$NOTES"
