@@ -78,7 +78,8 @@ def test_a_claimed_server_looks_like_a_fresh_one(place: Place, runtime_folder: P
         folder = tmp_path / "notebook é"
         folder.mkdir(exist_ok=True)
         (folder / "numbers.csv").write_text("A\n1\n2\n")
-        environ = {"MINE": "ä", "XDG_RUNTIME_DIR": str(runtime_folder)}
+        where = runtime_folder if name == "spare" else before  # where there is none
+        environ = {"MINE": "ä", "XDG_RUNTIME_DIR": str(where)}
         with started(place, name, environ, cwd=folder) as kernel:
             looks[name] = json.loads(kernel.ok(LOOK, READY_S).text())
             if name == "spare":
