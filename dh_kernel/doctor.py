@@ -21,6 +21,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from dh_kernel import __version__
+from dh_kernel.attaching import HIDDEN
 from dh_kernel.errors import DhKernelError, NoJavaError, ServerStartError, ServerStartTimeout, SettingsError
 from dh_kernel.launching import archive_folder, launch_options, needs_environment
 from dh_kernel.server import ServerProcess, find_java
@@ -48,7 +49,6 @@ print(json.dumps([sys.version.split()[0], found]))
 """
 _ASK_WITHIN_S = 30.0
 _LITTLE_SPACE = 1 << 30
-_HIDDEN = "***"  # for what may be a secret in a setting of a kernelspec
 _CELL = "from deephaven import empty_table\ntable = empty_table(1000).update(['X = i', 'Y = Math.sin(X)'])"
 # There the globals are everybody's: it binds no name, and has no result, which would be kept as `_`.
 _CELL_OF_ATTACHED = """
@@ -209,7 +209,7 @@ def _kernelspecs() -> Iterator[Finding]:
 
 def _mending(spec: Spec, problem: str) -> str:
     """A kernelspec that is installed again has only what the command line says."""
-    hidden = [VARIABLES[name] for name, value in spec.settings.items() if name == "headers" or value == _HIDDEN]
+    hidden = [VARIABLES[name] for name, value in spec.settings.items() if name == "headers" or value == HIDDEN]
     shown = {VARIABLES[name]: value for name, value in spec.settings.items()}
     settings = [f"--env={variable}={value}" for variable, value in shown.items() if variable not in hidden]
     named = [] if spec.display_name.lower() == spec.name else [f"--display-name={spec.display_name}"]

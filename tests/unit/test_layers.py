@@ -41,7 +41,7 @@ ALLOWED = {
     "standby": {"kernelspecs", "server", "launching", "settings", *LEAVES},
     "archive": {"kernelspecs", "training", "server", "launching", "settings", *LEAVES},
     "training": {"server", "launching", "settings", "trial", *LEAVES},
-    "doctor": {"kernelspecs", "timings", "server", "launching", "settings", "trial", "__init__", *LEAVES},
+    "doctor": {"attaching", "kernelspecs", "timings", "server", "launching", "settings", "trial", "__init__", *LEAVES},
     "backend": {"losses", "timings", "versions", "server", "session", "launching", "training", "settings", *LEAVES},
     "flow": set(),
     "losses": set(LEAVES),
