@@ -10,21 +10,15 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import base64
 import contextlib
-import getpass
-import os
-import select
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from .reports import Report
+from .stdin import Question, StandardInput
 from .writing import Writer
 
 WINDOW_BYTES = 8 << 20
-END_OF_FILE = "\x04"
 
 
 class KernelGone(Exception):
@@ -45,11 +39,13 @@ class Conversation:
 
     Args:
         client: an asynchronous client with its channels open.
-        answers: whether questions of the code may be answered from this process's stdin.
+        stdin: answers the questions of the code.
+        answers: whether it may.
     """
 
-    def __init__(self, client: Any, report: Report, writer: Writer, *, answers: bool) -> None:
+    def __init__(self, client: Any, report: Report, writer: Writer, stdin: StandardInput, *, answers: bool) -> None:
         self._client, self._report, self._writer, self._answers = client, report, writer, answers
+        self._stdin = stdin
         self._loop = asyncio.get_running_loop()
         self._requests: dict[str, _Request] = {}
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -171,49 +167,14 @@ class Conversation:
         if message["msg_type"] != "input_request":
             return
         content = message["content"]
-
-        number = int((content.get("dh_kernel") or {}).get("bytes", 0))
-
-        def read() -> None:
-            text = _piece(number) if number else _line(content["prompt"], bool(content["password"]))
-            self._call(self._answer, text)
-
-        self._writer.put(self._report.reads_answers_on, b"" if content["password"] else content["prompt"].encode())
-        self._writer.after(lambda: threading.Thread(target=read, name="dh-run-stdin", daemon=True).start())
+        question = Question(
+            content["prompt"], bool(content["password"]), int((content.get("dh_kernel") or {}).get("bytes", 0))
+        )
+        self._writer.put(self._report.reads_answers_on, b"" if question.password else question.prompt.encode())
+        self._writer.after(lambda: self._stdin.ask(question, lambda text: self._call(self._answer, text)))
 
     def _answer(self, text: str) -> None:
         self._client.stdin_channel.send(self._client.session.msg("input_reply", {"value": text}))
-
-
-def _line(prompt: str, password: bool) -> str:
-    """What the person says, without the line's end."""
-    try:
-        if password and sys.stdin.isatty():
-            return getpass.getpass(prompt)
-        line = sys.stdin.buffer.readline().decode("utf-8", "replace")
-    except (OSError, ValueError, EOFError, AttributeError):  # closed, or none
-        return END_OF_FILE
-    return line.rstrip("\n") if line else END_OF_FILE
-
-
-def _piece(most: int) -> str:
-    """What there is of the standard input, in base64."""
-    data = b""
-    try:
-        buffer: Any = sys.stdin.buffer
-        while len(data) < most and (not data or _has_more(buffer)):
-            more = buffer.read1(most - len(data))
-            if not more:
-                break
-            data += more
-    except (OSError, ValueError, AttributeError):  # closed, or none
-        pass
-    return base64.b64encode(data).decode("ascii") if data else END_OF_FILE
-
-
-def _has_more(buffer: Any) -> bool:
-    """Whether a read would not wait. Windows cannot tell of a pipe; there each piece is what one read gives."""
-    return os.name == "posix" and bool(select.select([buffer], [], [], 0)[0])
 
 
 def tell(report: Report, message: dict[str, Any]) -> None:

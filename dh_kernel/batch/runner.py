@@ -24,6 +24,7 @@ from .conversation import Conversation, KernelGone
 from .outcome import Outcome, Status, of_reply
 from .parameters import as_code
 from .reports import Report
+from .stdin import StandardInput
 from .writing import Notes, Writer
 
 _END_S = 10.0  # for the orderly end of a run that nobody has stopped
@@ -51,6 +52,7 @@ class Runner:
         self._notes, self._note, self._begun = notes, notes.note, begun
         self._notebook_report = report.for_notebooks()
         self._loop = asyncio.get_running_loop()
+        self._stdin = StandardInput()
         self._conversation: Conversation | None = None
         self._stop: asyncio.Future[_Stop] = self._loop.create_future()
         self._kill = asyncio.Event()
@@ -67,12 +69,15 @@ class Runner:
             self._loop.call_later(max(left, 0), self._time_is_over, "--timeout", self._order.timeout_s)
         try:
             outcome = await self._outcome()
+            self._report.finish(outcome, time.monotonic() - self._begun)
+            written = await self._end()
+            cut_off = self._stop.done() and not (written and self._writer.is_whole)
+            return self._stop.result().outcome.exit_code if cut_off else outcome.exit_code
         except BaseException:  # a fault of ours: it shows, and leaves no kernel behind
             await self._quietly(self._kernel.kill())
             raise
-        self._report.finish(outcome, time.monotonic() - self._begun)
-        await self._end()
-        return outcome.exit_code
+        finally:
+            self._stdin.close()
 
     # --- the end that is asked for
 
@@ -166,7 +171,7 @@ class Runner:
             client = await self._kernel.start()
         except RuntimeError as error:
             return self._no_server("KernelError", f"{error}. {self._kernel.log_tail()}")
-        self._conversation = Conversation(client, self._report, self._writer, answers=self._answers)
+        self._conversation = Conversation(client, self._report, self._writer, self._stdin, answers=self._answers)
         self._conversation.listen()
         self._spawn(self._watch())
         outcome = of_reply(await self._conversation.execute("", silent=True))
@@ -251,8 +256,12 @@ class Runner:
 
     # --- the end
 
-    async def _end(self) -> None:
-        """End the kernel while what has been reported is written; what is stuck is left behind when the time is over."""
+    async def _end(self) -> bool:
+        """End the kernel while what has been reported is written; what is stuck is left behind when the time is over.
+
+        Returns:
+            Whether there was time for all of it.
+        """
         written = asyncio.Event()
         self._writer.after(lambda: self._soon(written.set))
         writing = self._spawn(written.wait())
@@ -274,6 +283,7 @@ class Runner:
         for task in list(self._tasks):
             task.cancel()
         self._kernel.close()
+        return written.is_set()
 
     def _last_moment(self) -> float | None:
         """When the process has to end."""
