@@ -113,20 +113,22 @@ class Conversation:
         message = session.msg(kind, content, metadata=metadata)
         request = self._requests[message["header"]["msg_id"]] = _Request(message["header"]["msg_id"], heard)
         self._client.shell_channel.send(message)
-        both = asyncio.gather(request.reply, request.idle)
-        try:
-            await asyncio.wait((asyncio.ensure_future(both), self._gone), return_when=asyncio.FIRST_COMPLETED)
-            if not both.done():
+        while pending := [future for future in (request.reply, request.idle) if not future.done()]:
+            await asyncio.wait((*pending, self._gone), return_when=asyncio.FIRST_COMPLETED)
+            if self._gone.done() and not (request.reply.done() and request.idle.done()):
+                self._gone.result()  # a fault of ours, where there was one
                 raise KernelGone
-            return request.reply.result()
-        finally:
-            both.cancel()
+        return request.reply.result()
 
     # --- what comes
 
     async def _pump(self, channel: Any, take: Callable[[dict[str, Any]], None]) -> None:
-        while True:
-            take(await channel.get_msg())
+        try:
+            while True:
+                take(await channel.get_msg())
+        except Exception as error:  # nobody listens any more, so whoever waits has to know
+            if not self._gone.done():
+                self._gone.set_exception(error)
 
     def _on_shell(self, message: dict[str, Any]) -> None:
         request = self._requests.get(message["parent_header"].get("msg_id", ""))

@@ -28,7 +28,7 @@ from dh_kernel import __version__
 
 from .command import Item, Order
 from .conversation import KernelGone, tell
-from .outcome import ERROR, Outcome, Status, of_reply
+from .outcome import ERROR, EXIT_CODES, Outcome, Status, of_reply
 from .parameters import HEADING, as_code
 from .reports import Report
 
@@ -41,7 +41,8 @@ _WHOLE_DAY_S = 86_400
 class Surroundings:
     """What a notebook's run needs of the run it is part of.
 
-    `limit` begins to count a cell's time and is to be cancelled at its end. `reason` says why a cell was cut off.
+    `limit` begins to count a cell's time and is to be cancelled at its end. `is_over`: nothing more may begin. `ended` gives
+    the outcome of what has ended by itself, and `cut_off_by` that of what was ended by an exception.
     """
 
     order: Order
@@ -50,7 +51,9 @@ class Surroundings:
     bar: Callable[[int, int], None]
     server: dict[str, Any]
     limit: Callable[[], asyncio.Handle]
-    reason: Callable[[], dict[str, Any]]
+    is_over: Callable[[], bool]
+    ended: Callable[[Outcome], Outcome]
+    cut_off_by: Callable[[BaseException], Outcome]
 
 
 class _Executor(NotebookClient):
@@ -84,15 +87,26 @@ class NotebookRun:
         """
         report, begun = self._around.report, time.monotonic()
         report.item("notebook", self._item.name, None, 0.0)
+        outcome = Outcome()
         try:
-            self._notebook = nbformat.read(self._source, as_version=4)
-            outcome = await self._execute()
-        except (OSError, UnicodeDecodeError, ValueError, nbformat.reader.NotJSONError) as error:
-            told = {"name": type(error).__name__, "value": f"{self._item.name}: {error}", "traceback": []}
-            report.error(told)
-            outcome = Outcome(Status.ERROR, ERROR, told)
-        report.item("notebook", self._item.name, outcome, time.monotonic() - begun, output=str(self._target))
+            outcome = await self._read_and_execute()
+        except BaseException as error:
+            outcome = self._around.cut_off_by(error)
+            raise
+        finally:
+            report.item("notebook", self._item.name, outcome, time.monotonic() - begun, output=str(self._target))
         return outcome
+
+    async def _read_and_execute(self) -> Outcome:
+        try:
+            self._notebook = read(self._source)
+            return await self._execute()
+        except OSError as error:
+            told = {"name": type(error).__name__, "value": f"{self._item.name}: {error}", "traceback": []}
+        except NotANotebook as error:
+            told = {"name": "NotANotebook", "value": f"{self._item.name} is no notebook: {error}", "traceback": []}
+        self._around.report.error(told)
+        return Outcome(Status.ERROR, ERROR, told)
 
     async def _execute(self) -> Outcome:
         cells = self._notebook.cells
@@ -117,7 +131,8 @@ class NotebookRun:
         try:
             return await self._cells(executor)
         finally:
-            executor.set_widgets_metadata()
+            with contextlib.suppress(Exception):  # of widgets whose states are not as they should be
+                executor.set_widgets_metadata()
             self._describe(begun, over=True)
             self._save()
 
@@ -130,7 +145,7 @@ class NotebookRun:
                 number += 1
             outcome = await self._cell(executor, index, cell)
             self._save()
-            if not outcome.goes_on:
+            if not outcome.goes_on or self._around.is_over():
                 break
         self._around.bar(len(cells), len(cells))
         return outcome
@@ -144,24 +159,28 @@ class NotebookRun:
         _set_status(cell, "running", times, exception=None)
         limit = self._around.limit()
         self._reply = None
-        outcome = Outcome()
+        outcome, failed = Outcome(), True
         try:
-            await executor.async_execute_cell(cell, index)
-            outcome = self._told(cell, allowed=True)
-        except CellExecutionError:
-            outcome = self._told(cell, allowed=False)
-        except (DeadKernelError, asyncio.CancelledError) as end:
-            self._mark(cell, self._around.reason())
-            _set_status(cell, "failed", times, exception=True)
-            if isinstance(end, DeadKernelError):
+            outcome = self._around.ended(await self._run_cell(executor, index, cell))
+            failed = bool(self._reply) and self._reply["status"] != "ok"  # type: ignore[index]
+        except BaseException as error:
+            outcome = self._around.cut_off_by(error)
+            self._mark(cell, outcome.error or _reason(outcome))
+            if isinstance(error, DeadKernelError):  # also when this was cancelled: nbclient takes that for a death
                 raise KernelGone from None
             raise
         finally:
             limit.cancel()
-        failed = bool(self._reply) and self._reply["status"] != "ok"  # type: ignore[index]
-        _set_status(cell, "completed" if outcome.goes_on else "failed", times, exception=failed)
-        report.item("cell", str(cell.get("id", index)), outcome, times.seconds, index=index)
+            _set_status(cell, "completed" if outcome.goes_on else "failed", times, exception=failed)
+            report.item("cell", str(cell.get("id", index)), outcome, times.seconds, index=index)
         return outcome
+
+    async def _run_cell(self, executor: _Executor, index: int, cell: Any) -> Outcome:
+        try:
+            await executor.async_execute_cell(cell, index)
+            return self._told(cell, allowed=True)
+        except CellExecutionError:
+            return self._told(cell, allowed=False)
 
     def _executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
         self._reply = execute_reply["content"]
@@ -214,6 +233,28 @@ class _Times:
     def seconds(self) -> float:
         """Since then."""
         return round(time.monotonic() - self._begun, 6)
+
+
+class NotANotebook(Exception):
+    """What has been read is no notebook."""
+
+
+def read(path: Path) -> Any:
+    """A notebook, as version 4.
+
+    Raises:
+        OSError: the file cannot be read.
+        NotANotebook: it is none.
+    """
+    text = path.read_bytes()
+    try:
+        return nbformat.reads(text.decode("utf-8"), as_version=4)
+    except Exception as error:  # a file may hold anything, and each kind has an exception of its own
+        raise NotANotebook((str(error).splitlines() or [type(error).__name__])[0]) from None
+
+
+def _reason(outcome: Outcome) -> dict[str, Any]:
+    return {"name": "RunEnded", "value": EXIT_CODES[outcome.exit_code], "traceback": []}
 
 
 def target_of(item: Item, order: Order) -> Path:

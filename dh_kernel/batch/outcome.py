@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -66,6 +67,12 @@ def of_reply(reply: dict[str, Any]) -> Outcome:
     if name == "KeyboardInterrupt":
         return Outcome(Status.INTERRUPTED, INTERRUPTED, error)
     return Outcome(Status.ERROR, ERROR, error)
+
+
+def of_fault(error: BaseException) -> Outcome:
+    """The outcome of an exception that should not have come up: with its traceback, since it is a fault of ours."""
+    lines = [line.rstrip("\n") for line in traceback.format_exception(error)]
+    return Outcome(Status.ERROR, ERROR, {"name": type(error).__name__, "value": str(error), "traceback": lines})
 
 
 def _exit_code(reply: dict[str, Any], value: str) -> int:

@@ -30,7 +30,8 @@ from .writing import Notes, Writer
 _END_S = 10.0  # for the orderly end of a run that nobody has stopped
 _TERMINATED_END_S = 3.0
 _KEY = "__import__('jpy').get_type('java.lang.System').getProperty('authentication.psk')"
-_MARGIN_S = 0.5  # before an exit at the latest, of the second that there is beyond the grace period
+_BEYOND_GRACE_S = 1.0  # until the exit at the latest, of which the last part is for what comes behind all this
+_MARGIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ class Runner:
             self._kill.set()
             await self._quietly(self._kernel.kill())
             work.cancel()
-            await asyncio.wait((work,), timeout=_MARGIN_S / 2)
+            left = stop.at + self._order.grace_s + _BEYOND_GRACE_S - 1.5 * _MARGIN_S - time.monotonic()
+            await asyncio.wait((work,), timeout=max(left, 0))
         return stop.outcome
 
     async def _work(self) -> Outcome:
@@ -154,15 +156,30 @@ class Runner:
             outcome = Outcome()
             for item in self._order.items:
                 outcome = await self._run_item(item)
-                if not outcome.goes_on:
-                    break
-            if outcome.goes_on and self._order.serves:
+                if not outcome.goes_on or self._stop.done():
+                    return outcome
+            if self._order.serves:
                 await self._serve()
             return outcome
-        except KernelGone:
-            error = {"name": "KernelDied", "value": f"the kernel has died. {self._kernel.log_tail()}", "traceback": []}
-            self._report.error(error)
-            return Outcome(Status.DIED, ends.DIED, error)
+        except Exception as error:  # also a fault of ours: whoever reads the outcome learns of it
+            outcome = self._cut_off_by(error)
+            if outcome.error is not None and not self._stop.done():
+                self._report.error(outcome.error)
+            return outcome
+
+    def _cut_off_by(self, error: BaseException) -> Outcome:
+        """How the run ends, and what was under way, when this has come up."""
+        if self._stop.done():
+            return self._stop.result().outcome
+        if isinstance(error, (KernelGone, asyncio.CancelledError)):
+            value = f"the kernel has died. {self._kernel.log_tail()}"
+            return Outcome(Status.DIED, ends.DIED, {"name": "KernelDied", "value": value, "traceback": []})
+        return ends.of_fault(error)
+
+    def _ended(self, outcome: Outcome) -> Outcome:
+        """The outcome of what has ended by itself: who was interrupted by a stop was ended by that."""
+        interrupted = outcome.status is Status.INTERRUPTED
+        return self._stop.result().outcome if interrupted and self._stop.done() else outcome
 
     async def _start(self) -> Outcome | None:
         """Start the kernel and wait for its server; how that failed, if it did."""
@@ -186,6 +203,8 @@ class Runner:
         return None
 
     def _no_server(self, name: str, value: str) -> Outcome:
+        if self._stop.done():  # it has ended the kernel
+            return self._stop.result().outcome
         error = {"name": name, "value": value, "traceback": []}
         self._report.error(error)
         return Outcome(Status.ERROR, ends.SERVER, error)
@@ -206,11 +225,15 @@ class Runner:
             return await self._run_notebook(item)
         self._report.item(item.kind, item.name, None, 0.0)
         limit = self._cell_limit()
+        outcome = Outcome()
         try:
-            outcome = await self._run_program(item)
+            outcome = self._ended(await self._run_program(item))
+        except BaseException as error:
+            outcome = self._cut_off_by(error)
+            raise
         finally:
             limit.cancel()
-        self._report.item(item.kind, item.name, outcome, time.monotonic() - begun)
+            self._report.item(item.kind, item.name, outcome, time.monotonic() - begun)
         return outcome
 
     async def _run_program(self, item: Item) -> Outcome:
@@ -226,14 +249,17 @@ class Runner:
         from .notebooks import NotebookRun, Surroundings  # with nbclient and nbformat, which scripts do not need
 
         around = Surroundings(
-            self._order, self._kernel, self._notebook_report, self._notes.bar, self.server, self._cell_limit, self._reason
+            self._order,
+            self._kernel,
+            self._notebook_report,
+            self._notes.bar,
+            self.server,
+            self._cell_limit,
+            self._stop.done,
+            self._ended,
+            self._cut_off_by,
         )
         return await NotebookRun(item, around).run()
-
-    def _reason(self) -> dict[str, Any]:
-        """Why a cell has been cut off."""
-        outcome = self._stop.result().outcome if self._stop.done() else Outcome(Status.DIED, ends.DIED)
-        return outcome.error or {"name": "RunEnded", "value": ends.EXIT_CODES[outcome.exit_code], "traceback": []}
 
     def _cell_limit(self) -> asyncio.Handle:
         """Begin to count the time of a cell, or of a script; to be cancelled at its end."""
@@ -289,7 +315,7 @@ class Runner:
         """When the process has to end."""
         if not self._stop.done():
             return None
-        return self._stop.result().at + self._order.grace_s + 1.0 - _MARGIN_S
+        return self._stop.result().at + self._order.grace_s + _BEYOND_GRACE_S - _MARGIN_S
 
     def _soon(self, action: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):

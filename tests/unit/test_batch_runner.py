@@ -7,12 +7,14 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from batching import notebook
 
-from dh_kernel.batch import writing
+from dh_kernel.batch import runner, writing
 from dh_kernel.batch.command import Item, Order
 from dh_kernel.batch.outcome import Status
 from dh_kernel.batch.reports import REPORTS
@@ -30,20 +32,35 @@ class Played:
     owned, manager = True, None
 
     def __init__(self, cells: dict[str, Play]) -> None:
-        self.cells, self.begun, self.said = cells, [], []  # type: ignore[var-annotated]
+        self.cells = cells
         self.info: dict[str, Any] = {"deephaven": SERVER}
         self.dead, self.interrupted = asyncio.Event(), asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.queues = {name: asyncio.Queue() for name in ("shell", "iopub", "stdin")}  # type: ignore[var-annotated]
         self.count = 0
+        self.stop: Callable[[], None] = lambda: None
 
     # --- as `kernels.Kernel`
 
     async def start(self) -> Any:
-        channels = {f"{name}_channel": SimpleNamespace(get_msg=queue.get) for name, queue in self.queues.items()}
+        return await self.client()
+
+    async def client(self) -> Any:
+        """With what `Conversation` uses, and with what nbclient does."""
+        queues: dict[str, Any] = {name: asyncio.Queue() for name in ("shell", "iopub", "stdin")}
+        channels = {f"{name}_channel": SimpleNamespace(get_msg=_getter(queue)) for name, queue in queues.items()}
         client = SimpleNamespace(session=SimpleNamespace(msg=self._message), **channels)
-        client.shell_channel.send = self._take
+        client.shell_channel.send = lambda message: self._take(message, queues)
         client.control_channel = SimpleNamespace(send=lambda message: None)
+
+        def execute(code: str, **options: Any) -> str:
+            message = self._message("execute_request", {"code": code})
+            self._take(message, queues)
+            return str(message["header"]["msg_id"])
+
+        async def is_alive() -> bool:
+            return not self.dead.is_set()
+
+        client.execute, client.is_alive = execute, is_alive
         return client
 
     async def wait_for_death(self) -> None:
@@ -72,27 +89,31 @@ class Played:
         self.count += 1
         return {"header": {"msg_id": str(self.count), "msg_type": kind}, "content": content, "metadata": metadata}
 
-    def _take(self, message: dict[str, Any]) -> None:
-        task = asyncio.ensure_future(self._answer(message))
+    def _take(self, message: dict[str, Any], queues: dict[str, Any]) -> None:
+        task = asyncio.ensure_future(self._answer(message, queues))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _answer(self, message: dict[str, Any]) -> None:
-        code = message["content"].get("code")
-        self.parent = message["header"]
-        if message["header"]["msg_type"] == "kernel_info_request":
-            reply: dict[str, Any] = self.info
-        elif code in self.cells:
-            self.begun.append(code)
-            reply = await self.cells[code](self, message)
-        else:
-            reply = OK
-        self.queues["shell"].put_nowait({"parent_header": message["header"], "content": reply})
-        self.say("status", {"execution_state": "idle"}, message["header"])
+    async def _answer(self, message: dict[str, Any], queues: dict[str, Any]) -> None:
+        code, parent = message["content"].get("code"), message["header"]
 
-    def say(self, kind: str, content: dict[str, Any], parent: Any = None) -> None:
-        header = parent or self.parent
-        self.queues["iopub"].put_nowait({"msg_type": kind, "parent_header": header, "content": content, "metadata": {}})
+        def say(kind: str, content: dict[str, Any]) -> None:
+            queues["iopub"].put_nowait({"msg_type": kind, "parent_header": parent, "content": content, "metadata": {}})
+
+        self.say = say
+        if parent["msg_type"] == "kernel_info_request":
+            reply: dict[str, Any] = self.info
+        else:
+            reply = await self.cells[code](self, message) if code in self.cells else OK
+        queues["shell"].put_nowait({"msg_type": "reply", "parent_header": parent, "content": reply})
+        say("status", {"execution_state": "idle"})
+
+
+def _getter(queue: Any) -> Any:
+    async def get_msg(timeout: float | None = None) -> Any:
+        return await queue.get()
+
+    return get_msg
 
 
 class Ran:
@@ -122,6 +143,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[Ran]]:
         return len(data)
 
     monkeypatch.setattr(writing.os, "write", write)
+    monkeypatch.setattr(runner, "_BEYOND_GRACE_S", 60.0)  # no matter how busy this machine is
 
     async def run(order: Order, cells: dict[str, Play], during: Any = None) -> Ran:
         loop = asyncio.get_running_loop()
@@ -169,16 +191,17 @@ async def test_items_run_in_turn(play: Any) -> None:
 
 async def test_output_that_is_cut_off_by_a_stop_is_no_success(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """All has run; the reader is stuck, and then somebody asks for the end."""
+    monkeypatch.setattr(runner, "_BEYOND_GRACE_S", 1.0)
     let = threading.Event()
 
     def stuck(descriptor: int, data: memoryview) -> int:
         let.wait(30)
         return len(data)
 
-    def stop_later(runner: Runner, kernel: Played) -> None:
+    def stop_later(running: Runner, kernel: Played) -> None:
         async def stop() -> None:
             await kernel.dead.wait()
-            runner.stop(Status.INTERRUPTED, 143)
+            running.stop(Status.INTERRUPTED, 143)
 
         kernel.stopping = asyncio.ensure_future(stop())
 
@@ -200,10 +223,105 @@ async def test_a_last_word_that_nobody_reads_is_no_success(play: Any, monkeypatc
 
 
 async def test_a_stop_when_all_has_been_written_changes_nothing(play: Any) -> None:
-    def stop_later(runner: Runner, kernel: Played) -> None:
+    def stop_later(running: Runner, kernel: Played) -> None:
         async def shutdown(within_s: float) -> None:
-            runner.stop(Status.INTERRUPTED, 143)
+            running.stop(Status.INTERRUPTED, 143)
 
         kernel.shutdown = shutdown  # type: ignore[method-assign]
 
     assert (await play(codes("a"), {"a": ends}, stop_later)).code == 0
+
+
+@pytest.mark.parametrize(("status", "code"), [(Status.TIMEOUT, 3), (Status.INTERRUPTED, 143), (Status.INTERRUPTED, 141)])
+async def test_nothing_begins_after_a_stop_though_the_code_catches_the_interrupt(play: Any, status: Status, code: int) -> None:
+    async def stopped(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        kernel.stop()
+        return await catches_the_interrupt(kernel, message)
+
+    def during(running: Runner, kernel: Played) -> None:
+        kernel.stop = lambda: running.stop(status, code)
+
+    ran = await play(codes("a", "b"), {"a": stopped, "b": ends}, during)
+    assert ran.code == code
+    assert [name for name, *_ in ran.items()] == ["a", "a"]
+
+
+async def test_what_a_limit_interrupts_ends_with_its_outcome(play: Any) -> None:
+    ran = await play(codes("a", cell_timeout_s=0.05), {"a": is_interrupted})
+    assert (ran.code, ran.items()[-1]) == (3, ("a", "timeout", 3))
+
+
+async def test_what_is_killed_has_one_error_and_its_end(play: Any) -> None:
+    ran = await play(codes("a", cell_timeout_s=0.05, grace_s=0.05), {"a": hangs})
+    assert ran.code == 3
+    assert ran.items() == [("a", "running", None), ("a", "timeout", 3)]
+    assert ran.errors() == ["TimeoutError"]
+
+
+async def test_a_death_ends_what_was_under_way(play: Any) -> None:
+    async def dies(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        kernel.dead.set()
+        return await hangs(kernel, message)
+
+    ran = await play(codes("a", "b"), {"a": dies, "b": ends})
+    assert (ran.code, ran.items()[1:], ran.errors()) == (4, [("a", "died", 4)], ["KernelDied"])
+
+
+async def test_a_message_that_cannot_be_taken_is_told_and_ends_the_run(play: Any) -> None:
+    async def says_nonsense(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        kernel.say("stream", {"name": "stdout"})
+        return await hangs(kernel, message)
+
+    ran = await play(codes("a"), {"a": says_nonsense})
+    assert (ran.code, ran.items()[1:], ran.errors()) == (1, [("a", "error", 1)], ["KeyError"])
+
+
+async def test_a_fault_of_ours_is_told_and_ends_the_run(play: Any) -> None:
+    async def nonsense(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        return {"status": "error"}
+
+    ran = await play(codes("a", "b"), {"a": nonsense, "b": ends})
+    assert (ran.code, ran.items()[1:], ran.errors()) == (1, [("a", "error", 1)], ["KeyError"])
+    assert ran.events[-1]["error"]["traceback"][0].startswith("Traceback")
+
+
+# Notebooks
+
+
+def book(path: Path, *cells: str, output: str | None = None, **more: Any) -> Order:
+    notebook(path, cells)
+    return Order((Item("notebook", path.name, str(path)),), output=output, **more)
+
+
+def statuses(path: Path) -> list[str]:
+    return [cell["metadata"]["papermill"]["status"] for cell in json.loads(path.read_text())["cells"]]
+
+
+async def test_no_cell_begins_after_a_stop_though_the_code_catches_the_interrupt(play: Any, tmp_path: Path) -> None:
+    order = book(tmp_path / "nb.ipynb", "a", "b", cell_timeout_s=0.05)
+    ran = await play(order, {"a": catches_the_interrupt, "b": ends})
+    assert ran.code == 3
+    assert [name for name, *_ in ran.items()] == ["nb.ipynb", "cell-0", "cell-0", "nb.ipynb"]
+    assert statuses(tmp_path / "nb.out.ipynb") == ["completed", "pending"]
+
+
+@pytest.mark.parametrize("cell", [hangs, is_interrupted])
+async def test_a_cell_that_is_cut_off_has_its_end_and_so_has_its_notebook(play: Any, tmp_path: Path, cell: Play) -> None:
+    order = book(tmp_path / "nb.ipynb", "a", "b", cell_timeout_s=0.05, grace_s=0.1)
+    ran = await play(order, {"a": cell, "b": ends})
+    assert ran.code == 3
+    assert ran.items()[2:] == [("cell-0", "timeout", 3), ("nb.ipynb", "timeout", 3)]
+    assert ran.errors() == ["TimeoutError"]
+    assert statuses(tmp_path / "nb.out.ipynb") == ["failed", "pending"]
+    assert json.loads((tmp_path / "nb.out.ipynb").read_text())["cells"][0]["outputs"][-1]["ename"] in (
+        "TimeoutError",
+        "KeyboardInterrupt",
+    )
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "1", "", '"x"', "\x00", '{"nbformat": 4, "cells": {}}', '{"nbformat": "a"}'])
+async def test_what_is_no_notebook_is_told(play: Any, tmp_path: Path, content: str) -> None:
+    order = book(tmp_path / "nb.ipynb")
+    (tmp_path / "nb.ipynb").write_text(content)
+    ran = await play(order, {})
+    assert (ran.code, ran.items()[1:], ran.errors()) == (1, [("nb.ipynb", "error", 1)], ["NotANotebook"])
