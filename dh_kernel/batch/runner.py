@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
@@ -58,6 +59,7 @@ class Runner:
         self._stop: asyncio.Future[_Stop] = self._loop.create_future()
         self._kill = asyncio.Event()
         self._interrupts = 0
+        self._killed_at = math.inf
         self._ready = self._serving = False
         self._tasks: set[asyncio.Future[Any]] = set()
         self.server: dict[str, Any] = {}
@@ -113,6 +115,7 @@ class Runner:
             self.stop(Status.INTERRUPTED, ends.INTERRUPTED)
         elif self._interrupts > 1 or not self._ready:
             self.stop(Status.INTERRUPTED, ends.INTERRUPTED)
+            self._killed_at = time.monotonic()
             self._kill.set()
         else:
             self._note("interrupting; once more kills")
@@ -141,7 +144,6 @@ class Runner:
             left = stop.at + self._order.grace_s - time.monotonic()
             await asyncio.wait((work, kill), timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            self._kill.set()
             await self._quietly(self._kernel.kill())
             work.cancel()
             left = stop.at + self._order.grace_s + _BEYOND_GRACE_S - 1.5 * _MARGIN_S - time.monotonic()
@@ -295,7 +297,7 @@ class Runner:
         waits: list[asyncio.Future[Any]] = [writing, shutdown]
         kill = self._spawn(self._kill.wait())
         limit = self._last_moment()
-        while any(not wait.done() for wait in waits) and not (kill.done() and shutdown.done()):
+        while any(not wait.done() for wait in waits):
             left = None if limit is None else limit - time.monotonic()
             if left is not None and left <= 0:
                 break
@@ -315,7 +317,8 @@ class Runner:
         """When the process has to end."""
         if not self._stop.done():
             return None
-        return self._stop.result().at + self._order.grace_s + _BEYOND_GRACE_S - _MARGIN_S
+        last = self._stop.result().at + self._order.grace_s + _BEYOND_GRACE_S - _MARGIN_S
+        return min(last, self._killed_at + _MARGIN_S)
 
     def _soon(self, action: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):
