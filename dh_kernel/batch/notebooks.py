@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import json
 import os
 import tempfile
 import time
@@ -215,7 +216,7 @@ class NotebookRun:
             "exception": failed or None,
             "input_path": self._item.name,
             "output_path": os.path.relpath(self._target),
-            "parameters": dict(order.parameters),
+            "parameters": json.loads(json.dumps(order.parameters), parse_constant=str),  # JSON has no NaN
             "start_time": begun.start,
             "version": f"dh-kernel {__version__}",
         }
@@ -240,7 +241,7 @@ class NotANotebook(Exception):
 
 
 def read(path: Path) -> Any:
-    """A notebook, as version 4.
+    """A notebook, as the latest version: in former ones cells have no id, and what is put into them would have one.
 
     Raises:
         OSError: the file cannot be read.
@@ -248,7 +249,11 @@ def read(path: Path) -> Any:
     """
     text = path.read_bytes()
     try:
-        return nbformat.reads(text.decode("utf-8"), as_version=4)
+        found: Any = nbformat.v4.upgrade(nbformat.reads(text.decode("utf-8"), as_version=4))
+        found.metadata.setdefault("papermill", {})
+        if not all({"cell_type", "metadata", "source"} <= cell.keys() for cell in found.cells):
+            raise ValueError("there is a cell without a type, without metadata or without a source")
+        return found
     except Exception as error:  # a file may hold anything, and each kind has an exception of its own
         raise NotANotebook((str(error).splitlines() or [type(error).__name__])[0]) from None
 

@@ -190,6 +190,33 @@ def test_parameters_from_files_and_options(tmp_path: Path) -> None:
     assert eval(literal(float("-inf"))) == float("-inf")
 
 
+def test_parameters_of_yaml_are_plain_data_and_dates_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "day: 2024-01-02\nnever: 2024-02-30\nat: 2024-01-02 03:04:05\ntagged: !!timestamp 2024-01-02\n"
+        "within: [{when: 2024-01-02, 1: x}]\nbytes: !!binary aGk=\nnumber: 1_000\n"
+    )
+    made = order("-f", "p.yaml", "a.py").parameters
+    assert made == {
+        "day": "2024-01-02",
+        "never": "2024-02-30",
+        "at": "2024-01-02 03:04:05",
+        "tagged": "2024-01-02",
+        "within": [{"when": "2024-01-02", 1: "x"}],
+        "bytes": "b'hi'",
+        "number": 1000,
+    }
+    json.dumps(made)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: !!timestamp 2024-02-30", "a: !!bool maybe", "a: !!int x", "a: &a [*a]", "a: !!timestamp x"]
+)
+def test_values_that_are_not_what_they_say_are_a_wrong_command_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"p\.yaml is not YAML"):
+        order("-f", "p.yaml", "a.py")
+
+
 @pytest.mark.parametrize(
     ("reply", "status", "code"),
     [

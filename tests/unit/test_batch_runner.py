@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nbformat
 import pytest
 from batching import notebook
 
@@ -319,9 +320,38 @@ async def test_a_cell_that_is_cut_off_has_its_end_and_so_has_its_notebook(play: 
     )
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "1", "", '"x"', "\x00", '{"nbformat": 4, "cells": {}}', '{"nbformat": "a"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[]",
+        "1",
+        "",
+        '"x"',
+        "\x00",
+        '{"nbformat": 4, "cells": {}}',
+        '{"nbformat": "a"}',
+        '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{}]}',
+        '{"nbformat": 4, "nbformat_minor": 5, "cells": []}',
+    ],
+)
 async def test_what_is_no_notebook_is_told(play: Any, tmp_path: Path, content: str) -> None:
     order = book(tmp_path / "nb.ipynb")
     (tmp_path / "nb.ipynb").write_text(content)
     ran = await play(order, {})
     assert (ran.code, ran.items()[1:], ran.errors()) == (1, [("nb.ipynb", "error", 1)], ["NotANotebook"])
+
+
+@pytest.mark.parametrize("minor", [0, 2, 4, 5])
+async def test_parameters_in_a_notebook_of_a_former_version_leave_it_valid(play: Any, tmp_path: Path, minor: int) -> None:
+    order = book(tmp_path / "nb.ipynb", "a", parameters={"day": "2024-01-02", "limit": float("nan")})
+    whole = json.loads((tmp_path / "nb.ipynb").read_text())
+    whole["nbformat_minor"] = minor
+    for cell in whole["cells"] if minor < 5 else ():
+        del cell["id"]
+    (tmp_path / "nb.ipynb").write_text(json.dumps(whole))
+    assert (await play(order, {"a": ends})).code == 0
+    text = (tmp_path / "nb.out.ipynb").read_text()
+    made = json.loads(text, parse_constant=lambda word: pytest.fail(word))
+    nbformat.validate(made)
+    assert "".join(made["cells"][0]["source"]) == "# Parameters\nday = '2024-01-02'\nlimit = float('nan')\n"
