@@ -10,6 +10,7 @@
     writing        bytes to stdout and stderr on a thread
     reports        what is written: text, one JSON object, JSON lines; schemas/ describes the latter two
     notebooks      nbclient around one notebook; parameters for it and for scripts in `parameters`
+    saving         where an executed notebook goes
 
 Neighbours: `cli` calls it, `install` has the kernelspec. Refuses to know how the kernel works: it speaks Jupyter's protocol,
 with a few wishes in the metadata of its requests (see `dh_kernel.flow` and `dh_kernel.runtime.programs`).

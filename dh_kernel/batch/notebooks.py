@@ -1,10 +1,10 @@
 """One notebook, executed by nbclient in the run's kernel, and written whatever happens.
 
-Neighbours: `runner` (says what, and when it is over), `parameters`, `reports`. The metadata are papermill's (2.7, read in what
-it writes). Refuses to know signals.
+Neighbours: `runner` (says what, and when it is over), `parameters`, `reports`, `saving`. The metadata are papermill's (2.7,
+read in what it writes). Refuses to know signals.
 
-The executed notebook is written after every cell, by a file beside it that then takes its name: a reader sees a whole one, and
-a run that is killed leaves what it had.
+The executed notebook is written after every cell (`saving` says how): a reader sees a whole one, and a run that is killed
+leaves what it had.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import contextlib
 import importlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from .conversation import KernelGone, tell
 from .outcome import ERROR, EXIT_CODES, Outcome, Status, of_reply
 from .parameters import HEADING, as_code
 from .reports import Report
+from .saving import Target
 
 nbformat: Any = importlib.import_module("nbformat")  # it has no types
 
@@ -75,7 +75,8 @@ class NotebookRun:
         assert item.file is not None
         self._around, self._item = around, item
         self._source = Path(item.file)
-        self._target = target_of(item, around.order)
+        self._path = target_of(item, around.order)
+        self._target = Target(self._path)
         self._reply: dict[str, Any] | None = None
         self._failed: int | None = None
         self._notebook: Any = None
@@ -95,7 +96,7 @@ class NotebookRun:
             outcome = self._around.cut_off_by(error)
             raise
         finally:
-            report.item("notebook", self._item.name, outcome, time.monotonic() - begun, output=str(self._target))
+            report.item("notebook", self._item.name, outcome, time.monotonic() - begun, output=str(self._path))
         return outcome
 
     async def _read_and_execute(self) -> Outcome:
@@ -116,7 +117,7 @@ class NotebookRun:
         self._describe(begun)
         for cell in cells:
             _clear(cell)
-        self._save()
+        self._target.save(self._text)
         client = await self._around.kernel.client()
         client.allow_stdin = False
         executor = _Executor(
@@ -135,7 +136,7 @@ class NotebookRun:
             with contextlib.suppress(Exception):  # of widgets whose states are not as they should be
                 executor.set_widgets_metadata()
             self._describe(begun, over=True)
-            self._save()
+            await self._target.finish(self._text)
 
     async def _cells(self, executor: _Executor) -> Outcome:
         cells = self._notebook.cells
@@ -145,7 +146,7 @@ class NotebookRun:
             if runs(cell):
                 number += 1
             outcome = await self._cell(executor, index, cell)
-            self._save()
+            self._target.save(self._text)
             if not outcome.goes_on or self._around.is_over():
                 break
         self._around.bar(len(cells), len(cells))
@@ -215,15 +216,16 @@ class NotebookRun:
             "environment_variables": {},
             "exception": failed or None,
             "input_path": self._item.name,
-            "output_path": os.path.relpath(self._target),
+            "output_path": os.path.relpath(self._path),
             "parameters": json.loads(json.dumps(order.parameters), parse_constant=str),  # JSON has no NaN
             "start_time": begun.start,
             "version": f"dh-kernel {__version__}",
         }
         self._notebook.metadata["deephaven"] = {"version": self._around.server.get("version")}
 
-    def _save(self) -> None:
-        write_atomically(self._target, nbformat.writes(self._notebook, version=4))
+    @property
+    def _text(self) -> str:
+        return str(nbformat.writes(self._notebook, version=4))
 
 
 class _Times:
@@ -288,28 +290,6 @@ def inject(notebook: Any, parameters: dict[str, Any]) -> None:
         notebook.cells[former] = cell
     else:
         notebook.cells.insert(0 if defaults is None else defaults + 1, cell)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file beside it, then give it its name; it keeps the permissions of the one that was there."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text if text.endswith("\n") else f"{text}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _clear(cell: Any) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
+import os
+import stat
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -355,3 +358,40 @@ async def test_parameters_in_a_notebook_of_a_former_version_leave_it_valid(play:
     made = json.loads(text, parse_constant=lambda word: pytest.fail(word))
     nbformat.validate(made)
     assert "".join(made["cells"][0]["source"]) == "# Parameters\nday = '2024-01-02'\nlimit = float('nan')\n"
+
+
+async def test_the_output_may_be_a_link_which_is_followed(play: Any, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "there.ipynb").write_text("former")
+    for name, leads in (("link", "real/there.ipynb"), ("dangling", "real/new.ipynb")):
+        (tmp_path / name).symlink_to(leads)
+        assert (await play(book(tmp_path / "nb.ipynb", "a", output=str(tmp_path / name)), {})).code == 0
+        assert (tmp_path / name).is_symlink()
+        assert statuses(tmp_path / leads) == ["completed"]
+    assert sorted(path.name for path in (tmp_path / "real").iterdir()) == ["new.ipynb", "there.ipynb"]
+
+
+async def test_the_output_may_be_a_pipe_which_gets_the_whole_notebook_once(play: Any, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = concurrent.futures.ThreadPoolExecutor(1)
+    read = reader.submit(pipe.read_text)
+    assert (await play(book(tmp_path / "nb.ipynb", "a", "b", output=str(pipe)), {})).code == 0
+    whole = json.loads(read.result(30))
+    assert [cell["metadata"]["papermill"]["status"] for cell in whole["cells"]] == ["completed"] * 2
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    reader.shutdown()
+
+
+async def test_a_pipe_that_nobody_reads_does_not_hold_up_a_limit(play: Any, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ran = await play(book(tmp_path / "nb.ipynb", "a", output=str(pipe), timeout_s=0.5, grace_s=0.0), {})
+    os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))  # for the thread
+    assert (ran.code, ran.items()[-1]) == (3, ("nb.ipynb", "timeout", 3))
+
+
+async def test_a_folder_is_no_output_and_nothing_runs(play: Any, tmp_path: Path) -> None:
+    ran = await play(book(tmp_path / "nb.ipynb", "a", output=str(tmp_path)), {})
+    assert (ran.code, ran.errors()) == (1, ["IsADirectoryError"])
+    assert [name for name, *_ in ran.items()] == ["nb.ipynb"] * 2
