@@ -231,6 +231,10 @@ def test_values_that_are_not_what_they_say_are_a_wrong_command_line(tmp_path: Pa
         ({"status": "error", "ename": "ServerDiedError", "evalue": "", "dh_kernel": True}, Status.DIED, 4),
         ({"status": "error", "ename": "ServerDiedError", "evalue": ""}, Status.ERROR, 1),
         ({"status": "error", "ename": "ConnectError", "evalue": "", "dh_kernel": True}, Status.ERROR, 2),
+        ({"status": "error", "ename": "SystemExit", "evalue": "--5"}, Status.EXIT, 1),
+        ({"status": "error", "ename": "SystemExit", "evalue": "²"}, Status.EXIT, 1),
+        ({"status": "error", "ename": "SystemExit", "evalue": "9" * 5000}, Status.EXIT, 1),
+        ({"status": "error", "ename": "Stop", "evalue": "", "exit_code": 7}, Status.EXIT, 7),
         ({"status": "aborted"}, Status.INTERRUPTED, 130),
     ],
 )
