@@ -147,7 +147,7 @@ class NotebookRun:
                 number += 1
             outcome = await self._cell(executor, index, cell)
             self._target.save(self._text)
-            if not outcome.goes_on or self._around.is_over():
+            if not outcome.goes_on or outcome.status is Status.EXIT or self._around.is_over():
                 break
         self._around.bar(len(cells), len(cells))
         return outcome
@@ -164,7 +164,7 @@ class NotebookRun:
         outcome, failed = Outcome(), True
         try:
             outcome = self._around.ended(await self._run_cell(executor, index, cell))
-            failed = bool(self._reply) and self._reply["status"] != "ok"  # type: ignore[index]
+            failed = bool(self._reply and self._reply["status"] != "ok") and outcome != Outcome(Status.EXIT)
         except BaseException as error:
             outcome = self._around.cut_off_by(error)
             self._mark(cell, outcome.error or _reason(outcome))
@@ -178,19 +178,23 @@ class NotebookRun:
         return outcome
 
     async def _run_cell(self, executor: _Executor, index: int, cell: Any) -> Outcome:
-        try:
+        with contextlib.suppress(CellExecutionError):  # the reply tells the same
             await executor.async_execute_cell(cell, index)
-            return self._told(cell, allowed=True)
-        except CellExecutionError:
-            return self._told(cell, allowed=False)
+        return self._told(cell)
 
     def _executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
         self._reply = execute_reply["content"]
 
-    def _told(self, cell: Any, *, allowed: bool) -> Outcome:
-        """The outcome of the reply. An error that is allowed lets the notebook go on, but not one of the server or an exit."""
-        outcome = of_reply(self._reply) if self._reply is not None else Outcome()
-        if allowed and outcome.status in (Status.ERROR, Status.EXIT) and not (self._reply or {}).get("dh_kernel"):
+    def _told(self, cell: Any) -> Outcome:
+        """The outcome of the reply. An error that is allowed lets the notebook go on, but not one of the server.
+
+        An exit is no error, so `--allow-errors` is not about it; the cell's own tag is about whatever it raises.
+        """
+        reply = self._reply or {"status": "ok"}
+        outcome = of_reply(reply)
+        by_tag = "raises-exception" in cell.metadata.get("tags", []) and outcome.status in (Status.ERROR, Status.EXIT)
+        by_option = self._around.order.allow_errors and outcome.status is Status.ERROR
+        if (by_tag or by_option) and not reply.get("dh_kernel"):
             return Outcome()
         if not outcome.goes_on and outcome.error is not None and not _shows_error(cell):
             self._mark(cell, outcome.error)

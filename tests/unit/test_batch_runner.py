@@ -395,3 +395,32 @@ async def test_a_folder_is_no_output_and_nothing_runs(play: Any, tmp_path: Path)
     ran = await play(book(tmp_path / "nb.ipynb", "a", output=str(tmp_path)), {})
     assert (ran.code, ran.errors()) == (1, ["IsADirectoryError"])
     assert [name for name, *_ in ran.items()] == ["nb.ipynb"] * 2
+
+
+def raises(name: str, value: str) -> Play:
+    async def cell(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        return {"status": "error", "ename": name, "evalue": value, "traceback": []}
+
+    return cell
+
+
+@pytest.mark.parametrize(("value", "code", "status"), [("0", 0, "completed"), ("", 0, "completed"), ("3", 3, "failed")])
+@pytest.mark.parametrize("allow_errors", [False, True])
+async def test_an_exit_ends_a_notebook(
+    play: Any, tmp_path: Path, value: str, code: int, status: str, allow_errors: bool
+) -> None:
+    order = book(tmp_path / "nb.ipynb", "a", "b", allow_errors=allow_errors)
+    ran = await play(order, {"a": raises("SystemExit", value), "b": ends})
+    assert ran.code == code
+    assert ran.items()[2:] == [("cell-0", "exit", code), ("nb.ipynb", "exit", code)]
+    assert statuses(tmp_path / "nb.out.ipynb") == [status, "pending"]
+    whole = json.loads((tmp_path / "nb.out.ipynb").read_text())
+    assert whole["metadata"]["papermill"]["exception"] is (True if code else None)
+
+
+@pytest.mark.parametrize("name", ["SystemExit", "ValueError"])
+async def test_a_cell_that_is_tagged_may_raise_anything(play: Any, tmp_path: Path, name: str) -> None:
+    order = book(tmp_path / "nb.ipynb", "a", "b")
+    notebook(tmp_path / "nb.ipynb", ("a", "b"), {0: "raises-exception"})
+    ran = await play(order, {"a": raises(name, "3"), "b": ends})
+    assert (ran.code, statuses(tmp_path / "nb.out.ipynb")) == (0, ["completed"] * 2)
