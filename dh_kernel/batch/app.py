@@ -6,6 +6,7 @@ Neighbours: `command` (the order), `runner` (carries it out), `kernels`. Refuses
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -98,7 +99,8 @@ async def _run(app: BatchApp, order: Order, folder: Folder, prog: str, begun: fl
 
     def broken() -> None:
         for runner in runners:
-            loop.call_soon_threadsafe(runner.broken_pipe)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(runner.broken_pipe)
 
     writer = Writer(broken)
     report = REPORTS[order.form](writer, table_meta=order.table_meta, colours=sys.stderr.isatty())

@@ -48,7 +48,8 @@ class Conversation:
         self._stdin = stdin
         self._loop = asyncio.get_running_loop()
         self._requests: dict[str, _Request] = {}
-        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        """Done when there is nobody to speak with any more."""
         self._pumps: list[asyncio.Task[None]] = []
 
     def listen(self) -> None:
@@ -62,8 +63,8 @@ class Conversation:
 
     def end(self) -> None:
         """The kernel is gone: whoever waits gets `KernelGone`."""
-        if not self._gone.done():
-            self._gone.set_result(None)
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     async def close(self) -> None:
         """Listen no more."""
@@ -114,10 +115,10 @@ class Conversation:
         request = self._requests[message["header"]["msg_id"]] = _Request(message["header"]["msg_id"], heard)
         self._client.shell_channel.send(message)
         while pending := [future for future in (request.reply, request.idle) if not future.done()]:
-            await asyncio.wait((*pending, self._gone), return_when=asyncio.FIRST_COMPLETED)
-            if self._gone.done() and not (request.reply.done() and request.idle.done()):
-                self._gone.result()  # a fault of ours, where there was one
+            if self.gone.done():
+                self.gone.result()  # a fault of ours, where there was one
                 raise KernelGone
+            await asyncio.wait((*pending, self.gone), return_when=asyncio.FIRST_COMPLETED)
         return request.reply.result()
 
     # --- what comes
@@ -127,8 +128,8 @@ class Conversation:
             while True:
                 take(await channel.get_msg())
         except Exception as error:  # nobody listens any more, so whoever waits has to know
-            if not self._gone.done():
-                self._gone.set_exception(error)
+            if not self.gone.done():
+                self.gone.set_exception(error)
 
     def _on_shell(self, message: dict[str, Any]) -> None:
         request = self._requests.get(message["parent_header"].get("msg_id", ""))
@@ -159,7 +160,7 @@ class Conversation:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _tell_taken(self, request: str, sent: int) -> None:
-        if not self._gone.done():
+        if not self.gone.done():
             message = self._client.session.msg("dh_kernel_taken", {"run": request, "taken": sent})
             self._client.control_channel.send(message)
 

@@ -16,18 +16,20 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import outcome as ends
-from .command import Item, Order
+from .command import Item, Order, decoded
 from .conversation import Conversation, KernelGone
+from .options import UsageError
 from .outcome import Outcome, Status, of_reply
 from .parameters import as_code
 from .reports import Report
 from .stdin import StandardInput
 from .writing import Notes, Writer
 
+_LOOK_S = 0.5  # how often one looks whether the server that is served is there
 _END_S = 10.0  # for the orderly end of a run that nobody has stopped
 _TERMINATED_END_S = 3.0
 _KEY = "__import__('jpy').get_type('java.lang.System').getProperty('authentication.psk')"
@@ -152,22 +154,32 @@ class Runner:
 
     async def _work(self) -> Outcome:
         try:
+            items = [await self._with_code(item) for item in self._order.items]
             failure = await self._start()
             if failure is not None:
                 return failure
             outcome = Outcome()
-            for item in self._order.items:
+            for item in items:
                 outcome = await self._run_item(item)
                 if not outcome.goes_on or self._stop.done():
                     return outcome
             if self._order.serves:
-                await self._serve()
+                return await self._serve()
             return outcome
+        except UsageError as error:
+            told = {"name": "UsageError", "value": str(error), "traceback": []}
+            self._report.error(told)
+            return Outcome(Status.ERROR, ends.USAGE, told)
         except Exception as error:  # also a fault of ours: whoever reads the outcome learns of it
             outcome = self._cut_off_by(error)
             if outcome.error is not None and not self._stop.done():
                 self._report.error(outcome.error)
             return outcome
+
+    async def _with_code(self, item: Item) -> Item:
+        if item.kind != "stdin":
+            return item
+        return replace(item, code=decoded(await self._stdin.everything(), "the standard input"))
 
     def _cut_off_by(self, error: BaseException) -> Outcome:
         """How the run ends, and what was under way, when this has come up."""
@@ -270,8 +282,8 @@ class Runner:
             return self._loop.call_soon(lambda: None)
         return self._loop.call_later(limit, self._time_is_over, "--cell-timeout", limit)
 
-    async def _serve(self) -> None:
-        """Until somebody asks for the end. That is a success: it is how serving ends."""
+    async def _serve(self) -> Outcome:
+        """Until somebody asks for the end, which is a success: it is how serving ends. Or until the server has died."""
         assert self._conversation is not None
         url = f"http://{self.server['host']}:{self.server['port']}/ide/"
         if self._order.show_key:
@@ -280,7 +292,26 @@ class Runner:
             self._note("the page asks for the server's key; --show-key prints it with the URL")
         self._report.serving(url)
         self._serving = True
-        await asyncio.wait((self._stop,))
+        while not self._stop.done():
+            await asyncio.wait((self._stop, self._conversation.gone), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            outcome = Outcome() if self._stop.done() else await self._health()
+            if not outcome.goes_on:
+                return outcome
+        return Outcome()
+
+    async def _health(self) -> Outcome:
+        """How the server is.
+
+        Raises:
+            KernelGone: the kernel has ended.
+        """
+        assert self._conversation is not None
+        if (await self._conversation.kernel_info()).get("deephaven") or not self.server["version"]:
+            return Outcome()
+        outcome = of_reply(await self._conversation.execute("", silent=True))  # which tells the cause
+        if outcome.error is not None:
+            self._report.error(outcome.error)
+        return outcome
 
     # --- the end
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dh_kernel.batch.command import Order, order_of
+from dh_kernel.batch.command import Order, decoded, order_of
 from dh_kernel.batch.options import UsageError
 from dh_kernel.batch.outcome import EXIT_CODES, Status, of_reply
 from dh_kernel.batch.parameters import as_code, literal
@@ -27,7 +25,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nb.ipynb").write_text("{}")
 
 
-_ALWAYS = ("server", "private_names", "detached_time_s")
+_ALWAYS = ("server", "private_names", "detached_time_s", "restart")
 
 
 def order(*words: str, serves: bool = False) -> Order:
@@ -66,10 +64,13 @@ def test_several_in_order() -> None:
     assert order("a.py", "--", "--then").items[0].arguments == ("a.py", "--", "--then")
 
 
-def test_the_standard_input_is_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO("# coding: latin-1\nx = 'é'\n".encode("latin-1"))))
+def test_the_standard_input_is_a_script_that_is_read_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
     made = order("-", "a")
-    assert (made.items[0].code, made.items[0].arguments) == ("# coding: latin-1\nx = 'é'\n", ("-", "a"))
+    assert (made.items[0].kind, made.items[0].arguments) == ("stdin", ("-", "a"))
+    assert decoded("# coding: latin-1\r\nx = 'é'\n".encode("latin-1"), "it") == "# coding: latin-1\nx = 'é'\n"
+    with pytest.raises(UsageError, match="it is no Python source"):
+        decoded(b"\xff", "it")
 
 
 def test_options_of_jupyters_run_app_are_passed_on() -> None:
@@ -87,6 +88,7 @@ def test_settings_become_arguments_of_the_kernel() -> None:
         "rows": ["3"],
         "private_names": ["1"],
         "detached_time_s": ["0"],
+        "restart": ["never"],
         "show_tables": ["0"],
     }
     assert order("--port", "81", "a.py", serves=True).settings["port"] == ["81"]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import os
 import stat
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import nbformat
 import pytest
@@ -152,7 +153,12 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[Ran]]:
     async def run(order: Order, cells: dict[str, Play], during: Any = None) -> Ran:
         loop = asyncio.get_running_loop()
         runners: list[Runner] = []
-        writer = Writer(lambda: loop.call_soon_threadsafe(runners[0].broken_pipe))
+
+        def broken() -> None:
+            with contextlib.suppress(RuntimeError):  # of a former test's loop
+                loop.call_soon_threadsafe(runners[0].broken_pipe)
+
+        writer = Writer(broken)
         kernel = Played(cells)
         notes = Notes(writer, "run", lines=False, bars=False)
         runners.append(Runner(order, kernel, REPORTS["json-lines"](writer), writer, notes, time.monotonic()))
@@ -287,6 +293,67 @@ async def test_a_fault_of_ours_is_told_and_ends_the_run(play: Any) -> None:
     ran = await play(codes("a", "b"), {"a": nonsense, "b": ends})
     assert (ran.code, ran.items()[1:], ran.errors()) == (1, [("a", "error", 1)], ["KeyError"])
     assert ran.events[-1]["error"]["traceback"][0].startswith("Traceback")
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[bytes]]:
+    """The writing end of what is the standard input."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, "rb", 0) as reads, os.fdopen(write_end, "wb", 0) as writes:
+        monkeypatch.setattr("sys.stdin", reads)
+        yield writes
+
+
+async def test_a_script_on_the_standard_input_is_waited_for_within_the_limit(play: Any, pipe: IO[bytes]) -> None:
+    order = Order((Item("stdin", "-", arguments=("-",)),), timeout_s=0.3, grace_s=0.0)
+    ran = await play(order, {})
+    assert (ran.code, ran.items(), ran.errors()) == (3, [], ["TimeoutError"])
+
+
+@pytest.mark.parametrize(("script", "code", "items"), [(b"a\r\n", 0, 2), (b"\xff", 64, 0)])
+async def test_a_script_on_the_standard_input_is_read_by_pythons_rules(
+    play: Any, pipe: IO[bytes], script: bytes, code: int, items: int
+) -> None:
+    pipe.write(script)
+    pipe.close()
+    order = Order((Item("stdin", "-", arguments=("-",)),))
+    ran = await play(order, {"a\n": ends})
+    assert (ran.code, len(ran.items())) == (code, items)
+
+
+async def test_serving_ends_with_the_server_and_tells_the_cause(play: Any) -> None:
+    async def cause(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        if kernel.info["deephaven"] is not None:
+            return OK
+        return {"status": "error", "ename": "ServerDiedError", "evalue": "of this", "traceback": [], "dh_kernel": True}
+
+    async def makes(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        asyncio.get_running_loop().call_later(0.1, kernel.info.update, {"deephaven": None})
+        return OK
+
+    ran = await play(codes("a", serves=True), {"a": makes, "": cause})
+    assert (ran.code, ran.errors()) == (4, ["ServerDiedError"])
+    assert ran.events[-1]["error"]["value"] == "of this"
+
+
+async def test_serving_ends_with_the_kernel(play: Any) -> None:
+    async def makes(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        asyncio.get_running_loop().call_later(0.1, kernel.dead.set)
+        return OK
+
+    ran = await play(codes("a", serves=True), {"a": makes})
+    assert (ran.code, ran.errors()) == (4, ["KernelDied"])
+
+
+async def test_serving_ends_well_when_it_is_asked_for(play: Any) -> None:
+    def stop_later(running: Runner, kernel: Played) -> None:
+        kernel.stop = lambda: running.stop(Status.INTERRUPTED, 143)
+
+    async def makes(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        asyncio.get_running_loop().call_later(0.7, kernel.stop)
+        return OK
+
+    assert (await play(codes("a", serves=True), {"a": makes}, stop_later)).code == 0
 
 
 # Notebooks

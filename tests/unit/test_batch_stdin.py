@@ -9,7 +9,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
-from types import SimpleNamespace
+from typing import IO
 
 import pexpect  # type: ignore[import-untyped]
 import pytest
@@ -38,16 +38,12 @@ sys.exit(3)
 
 
 @pytest.fixture
-def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[bytes]]:
     """The writing end of what is the standard input."""
     read_end, write_end = os.pipe()
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=lambda: read_end))
-    yield write_end
-    for end in (read_end, write_end):
-        try:
-            os.close(end)
-        except OSError:
-            continue
+    with os.fdopen(read_end, "rb", 0) as reads, os.fdopen(write_end, "wb", 0) as writes:
+        monkeypatch.setattr(sys, "stdin", reads)
+        yield writes
 
 
 def asked(stdin: StandardInput, question: Question) -> queue.Queue[str]:
@@ -56,22 +52,22 @@ def asked(stdin: StandardInput, question: Question) -> queue.Queue[str]:
     return answers
 
 
-def test_lines_and_pieces_follow_one_another(pipe: int) -> None:
+def test_lines_and_pieces_follow_one_another(pipe: IO[bytes]) -> None:
     stdin = StandardInput()
-    os.write(pipe, b"one\ntwo\nthree \xff")
+    pipe.write(b"one\ntwo\nthree \xff")
     assert asked(stdin, Question()).get(timeout=10) == "one"
     assert base64.b64decode(asked(stdin, Question(piece=2)).get(timeout=10)) == b"tw"
     assert asked(stdin, Question()).get(timeout=10) == "o"
-    os.close(pipe)
+    pipe.close()
     assert asked(stdin, Question()).get(timeout=10) == "three \ufffd"
     assert asked(stdin, Question()).get(timeout=10) == END_OF_FILE
     assert asked(stdin, Question(piece=5)).get(timeout=10) == END_OF_FILE
 
 
-def test_what_comes_for_a_question_that_was_given_up_is_for_the_next_one(pipe: int) -> None:
+def test_what_comes_for_a_question_that_was_given_up_is_for_the_next_one(pipe: IO[bytes]) -> None:
     stdin = StandardInput()
     first, second = asked(stdin, Question()), asked(stdin, Question(piece=100))
-    os.write(pipe, b"late\n")
+    pipe.write(b"late\n")
     assert base64.b64decode(second.get(timeout=10)) == b"late\n"
     assert first.empty()
 
