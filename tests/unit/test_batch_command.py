@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from batching import validate
 
 from dh_kernel.batch.command import Order, decoded, order_of
 from dh_kernel.batch.options import UsageError
@@ -171,6 +175,21 @@ def test_a_wrong_command_line_is_told_and_is_exit_code_64(
     told = capsys.readouterr()
     assert re.search(says, told.err)
     assert told.out == ""
+
+
+_NO_FOLDER = "import sys, tempfile\ntempfile.tempdir = '/dev/null/none'\nfrom dh_kernel.cli import main\nsys.exit(main())"
+_PLAIN = "import sys\nfrom dh_kernel.cli import main\nsys.exit(main())"
+
+
+@pytest.mark.parametrize(("program", "words", "code"), [(_PLAIN, ["--existing", "none.json"], 2), (_NO_FOLDER, [], 1)])
+def test_a_run_that_cannot_begin_is_told_all_the_same(program: str, words: list[str], code: int, tmp_path: Path) -> None:
+    """Without the kernel of `--existing`, and without a place for the run's folder."""
+    command = [sys.executable, "-c", program, "run", "--json", *words, "-c", "1"]
+    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "JUPYTER_RUNTIME_DIR": str(tmp_path)})
+    assert done.returncode == code, done.stderr
+    whole = json.loads(done.stdout)
+    validate(whole, "run")
+    assert (whole["exit_code"], bool(whole["error"]["value"])) == (code, True)
 
 
 def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -286,6 +286,15 @@ async def test_a_message_that_cannot_be_taken_is_told_and_ends_the_run(play: Any
     assert (ran.code, ran.items()[1:], ran.errors()) == (1, [("a", "error", 1)], ["KeyError"])
 
 
+async def test_numbers_that_json_has_not_are_text(play: Any) -> None:
+    async def shows(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
+        kernel.say("display_data", {"data": {"application/json": {"x": float("nan")}}, "metadata": {}})
+        return OK
+
+    ran = await play(codes("a"), {"a": shows})
+    assert [event["data"] for event in ran.events if event["event"] == "display"] == [{"application/json": {"x": "NaN"}}]
+
+
 async def test_a_fault_of_ours_is_told_and_ends_the_run(play: Any) -> None:
     async def nonsense(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
         return {"status": "error"}
