@@ -30,7 +30,7 @@ from dh_kernel.session import (
 )
 
 from .backend import Backend
-from .budget import TableBudget
+from .budget import ProgramBudget, TableBudget
 from .grid import grid_bundle
 from .live import LiveOutputs
 from .runs import Run
@@ -135,7 +135,10 @@ class Publisher:
 
         Later is only for front ends that name the cell: consoles, and programs that run notebooks, do not take it in.
         """
-        budget = self._budgets.setdefault(run, TableBudget())
+        is_program = bool(run.flow.window)
+        budget = self._budgets.setdefault(run, ProgramBudget() if is_program else TableBudget())
+        if is_program and event.how.live:
+            event = _once(run, event)
         if budget.is_spent:
             self._leave_out(run, event, budget)
             self._backend.discard(run.session, event)
@@ -228,6 +231,12 @@ class Publisher:
             self._backend.change_setting(event.name, event.value)
             return asyncio.ensure_future(asyncio.sleep(0))
         return None
+
+
+def _once(run: Run, event: TableShown) -> TableShown:
+    """A table that would be updated, for a front end that takes what comes and shows it as it was."""
+    run.session.send("live_unseen", output=event.how.display_id)
+    return replace(event, how=replace(event.how, live=False))
 
 
 def _terminal_width() -> int:

@@ -6,8 +6,10 @@ Neighbours: `command` (the order), `runner` (carries it out), `kernels`. Refuses
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -26,8 +28,8 @@ from dh_kernel.settings import as_arguments
 from .command import Order, complain, order_of
 from .kernels import ExistingKernel, Folder, Kernel, OwnSpecs
 from .options import UsageError
-from .outcome import SERVER
-from .reports import REPORTS
+from .outcome import SERVER, Outcome, Status, of_fault
+from .reports import REPORTS, Report
 from .runner import Runner
 from .writing import Notes, Writer
 
@@ -79,6 +81,13 @@ def main(argv: Sequence[str], prog: str, *, serves: bool = False) -> int:
         order = order_of(argv, prog, serves=serves)
     except UsageError as error:
         return complain(prog, error)
+    try:
+        return _carry_out(order, prog, begun)
+    except Exception as error:  # before the run has begun, or where it cannot be told: a fault of ours, or of the machine
+        return _tell(order, of_fault(error), begun)
+
+
+def _carry_out(order: Order, prog: str, begun: float) -> int:
     folder = Folder()
     try:
         os.environ.setdefault("JUPYTER_RUNTIME_DIR", str(folder.path)) if order.existing is None else None
@@ -87,30 +96,44 @@ def main(argv: Sequence[str], prog: str, *, serves: bool = False) -> int:
             app.initialize(list(order.jupyter))
         except SystemExit as end:  # traitlets has said what is wrong
             return complain(prog, UsageError("an option of Jupyter's is wrong")) if end.code else 0
-        return asyncio.run(_run(app, order, folder, prog, begun))
+        try:
+            kernel = app.kernel(order, folder)
+        except OSError:
+            value = f"there is no connection file {order.existing}"
+            error = {"name": "FileNotFoundError", "value": value, "traceback": [f"{prog}: {value}"]}
+            return _tell(order, Outcome(Status.ERROR, SERVER, error), begun)
+        return asyncio.run(_run(kernel, order, prog, begun))
     finally:
         folder.remove()
 
 
-async def _run(app: BatchApp, order: Order, folder: Folder, prog: str, begun: float) -> int:
+def _tell(order: Order, outcome: Outcome, begun: float) -> int:
+    """Report a run that has not come to anything; the exit code."""
+    writer, written = Writer(lambda: None), threading.Event()
+    report = _report(order, writer)
+    if outcome.error is not None:
+        report.error(outcome.error)
+    report.finish(outcome, time.monotonic() - begun)
+    writer.after(written.set)
+    written.wait()
+    return outcome.exit_code
+
+
+def _report(order: Order, writer: Writer) -> Report:
+    return REPORTS[order.form](writer, table_meta=order.table_meta, colours=sys.stderr.isatty())
+
+
+async def _run(kernel: Any, order: Order, prog: str, begun: float) -> int:
     loop = asyncio.get_running_loop()
     runners: list[Runner] = []
 
     def broken() -> None:
         for runner in runners:
-            loop.call_soon_threadsafe(runner.broken_pipe)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(runner.broken_pipe)
 
     writer = Writer(broken)
-    report = REPORTS[order.form](writer, table_meta=order.table_meta, colours=sys.stderr.isatty())
     terminal = sys.stderr.isatty() and not order.quiet
     notes = Notes(writer, prog, lines=order.verbose or terminal, bars=terminal)
-    try:
-        kernel = app.kernel(order, folder)
-    except OSError:
-        notes.say(f"there is no connection file {order.existing}")
-        written = asyncio.Event()
-        writer.after(lambda: loop.call_soon_threadsafe(written.set))
-        await written.wait()
-        return SERVER
-    runners.append(Runner(order, kernel, report, writer, notes, begun))
+    runners.append(Runner(order, kernel, _report(order, writer), writer, notes, begun))
     return await runners[0].run()

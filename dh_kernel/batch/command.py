@@ -34,7 +34,10 @@ _TRAIT = re.compile(r"--[A-Z]\w*\.[\w.]+=.*", re.DOTALL)
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to run. `file` is absolute, None for `-c` and stdin; `arguments` begin with what is `sys.argv[0]`."""
+    """One thing to run. `file` is absolute, None for `-c` and stdin; `arguments` begin with what is `sys.argv[0]`.
+
+    The code of stdin is read when the run has begun: whoever writes it may take long, or never end.
+    """
 
     kind: str  # "script", "code", "stdin", "notebook"
     name: str
@@ -183,7 +186,7 @@ def _item(code: str | None, rest: list[str]) -> Item:
         raise UsageError(f"nothing to run. {_FORMS}")
     name = rest[0]
     if name == "-":
-        return Item("stdin", "-", code=_decoded(sys.stdin.buffer.read(), "the standard input"), arguments=("-", *arguments))
+        return Item("stdin", "-", arguments=("-", *arguments))
     if name.endswith(".ipynb"):
         if arguments:
             raise UsageError(f"a notebook takes no arguments, and there is {arguments[0]!r}. Use -p name=value")
@@ -209,13 +212,17 @@ def _existing_file(name: str) -> str:
 
 def _read_script(name: str) -> str:
     try:
-        return _decoded(Path(name).read_bytes(), name)
+        return decoded(Path(name).read_bytes(), name)
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from None
 
 
-def _decoded(raw: bytes, name: str) -> str:
-    """Source text by Python's rules: a byte order mark, or a comment that names the encoding, or UTF-8; all line ends."""
+def decoded(raw: bytes, name: str) -> str:
+    """Source text by Python's rules: a byte order mark, or a comment that names the encoding, or UTF-8; all line ends.
+
+    Raises:
+        UsageError: it is no Python source.
+    """
     lines = iter(raw.splitlines(keepends=True))
     try:
         encoding, _ = tokenize.detect_encoding(lambda: next(lines, b""))
@@ -336,6 +343,7 @@ def _settings(given: argparse.Namespace, serves: bool) -> dict[str, list[str]]:
         "port": given.port if serves else None,
         "private_names": "0" if given.shared_names else "1",
         "detached_time_s": "0",  # who would pick it up?
+        "restart": "never",  # a fresh server would not have what was made before
         "show_tables": "0" if given.no_show_tables else None,
         "timings": "1" if given.timings else None,
     }

@@ -10,21 +10,15 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import base64
 import contextlib
-import getpass
-import os
-import select
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from .reports import Report
+from .stdin import Question, StandardInput
 from .writing import Writer
 
 WINDOW_BYTES = 8 << 20
-END_OF_FILE = "\x04"
 
 
 class KernelGone(Exception):
@@ -45,14 +39,17 @@ class Conversation:
 
     Args:
         client: an asynchronous client with its channels open.
-        answers: whether questions of the code may be answered from this process's stdin.
+        stdin: answers the questions of the code.
+        answers: whether it may.
     """
 
-    def __init__(self, client: Any, report: Report, writer: Writer, *, answers: bool) -> None:
+    def __init__(self, client: Any, report: Report, writer: Writer, stdin: StandardInput, *, answers: bool) -> None:
         self._client, self._report, self._writer, self._answers = client, report, writer, answers
+        self._stdin = stdin
         self._loop = asyncio.get_running_loop()
         self._requests: dict[str, _Request] = {}
-        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        """Done when there is nobody to speak with any more."""
         self._pumps: list[asyncio.Task[None]] = []
 
     def listen(self) -> None:
@@ -66,8 +63,8 @@ class Conversation:
 
     def end(self) -> None:
         """The kernel is gone: whoever waits gets `KernelGone`."""
-        if not self._gone.done():
-            self._gone.set_result(None)
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     async def close(self) -> None:
         """Listen no more."""
@@ -117,20 +114,22 @@ class Conversation:
         message = session.msg(kind, content, metadata=metadata)
         request = self._requests[message["header"]["msg_id"]] = _Request(message["header"]["msg_id"], heard)
         self._client.shell_channel.send(message)
-        both = asyncio.gather(request.reply, request.idle)
-        try:
-            await asyncio.wait((asyncio.ensure_future(both), self._gone), return_when=asyncio.FIRST_COMPLETED)
-            if not both.done():
+        while pending := [future for future in (request.reply, request.idle) if not future.done()]:
+            if self.gone.done():
+                self.gone.result()  # a fault of ours, where there was one
                 raise KernelGone
-            return request.reply.result()
-        finally:
-            both.cancel()
+            await asyncio.wait((*pending, self.gone), return_when=asyncio.FIRST_COMPLETED)
+        return request.reply.result()
 
     # --- what comes
 
     async def _pump(self, channel: Any, take: Callable[[dict[str, Any]], None]) -> None:
-        while True:
-            take(await channel.get_msg())
+        try:
+            while True:
+                take(await channel.get_msg())
+        except Exception as error:  # nobody listens any more, so whoever waits has to know
+            if not self.gone.done():
+                self.gone.set_exception(error)
 
     def _on_shell(self, message: dict[str, Any]) -> None:
         request = self._requests.get(message["parent_header"].get("msg_id", ""))
@@ -161,7 +160,7 @@ class Conversation:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _tell_taken(self, request: str, sent: int) -> None:
-        if not self._gone.done():
+        if not self.gone.done():
             message = self._client.session.msg("dh_kernel_taken", {"run": request, "taken": sent})
             self._client.control_channel.send(message)
 
@@ -171,49 +170,14 @@ class Conversation:
         if message["msg_type"] != "input_request":
             return
         content = message["content"]
-
-        number = int((content.get("dh_kernel") or {}).get("bytes", 0))
-
-        def read() -> None:
-            text = _piece(number) if number else _line(content["prompt"], bool(content["password"]))
-            self._call(self._answer, text)
-
-        self._writer.put(self._report.reads_answers_on, b"" if content["password"] else content["prompt"].encode())
-        self._writer.after(lambda: threading.Thread(target=read, name="dh-run-stdin", daemon=True).start())
+        question = Question(
+            content["prompt"], bool(content["password"]), int((content.get("dh_kernel") or {}).get("bytes", 0))
+        )
+        self._writer.put(self._report.reads_answers_on, b"" if question.password else question.prompt.encode())
+        self._writer.after(lambda: self._stdin.ask(question, lambda text: self._call(self._answer, text)))
 
     def _answer(self, text: str) -> None:
         self._client.stdin_channel.send(self._client.session.msg("input_reply", {"value": text}))
-
-
-def _line(prompt: str, password: bool) -> str:
-    """What the person says, without the line's end."""
-    try:
-        if password and sys.stdin.isatty():
-            return getpass.getpass(prompt)
-        line = sys.stdin.buffer.readline().decode("utf-8", "replace")
-    except (OSError, ValueError, EOFError, AttributeError):  # closed, or none
-        return END_OF_FILE
-    return line.rstrip("\n") if line else END_OF_FILE
-
-
-def _piece(most: int) -> str:
-    """What there is of the standard input, in base64."""
-    data = b""
-    try:
-        buffer: Any = sys.stdin.buffer
-        while len(data) < most and (not data or _has_more(buffer)):
-            more = buffer.read1(most - len(data))
-            if not more:
-                break
-            data += more
-    except (OSError, ValueError, AttributeError):  # closed, or none
-        pass
-    return base64.b64encode(data).decode("ascii") if data else END_OF_FILE
-
-
-def _has_more(buffer: Any) -> bool:
-    """Whether a read would not wait. Windows cannot tell of a pipe; there each piece is what one read gives."""
-    return os.name == "posix" and bool(select.select([buffer], [], [], 0)[0])
 
 
 def tell(report: Report, message: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
 """One notebook, executed by nbclient in the run's kernel, and written whatever happens.
 
-Neighbours: `runner` (says what, and when it is over), `parameters`, `reports`. The metadata are papermill's (2.7, read in what
-it writes). Refuses to know signals.
+Neighbours: `runner` (says what, and when it is over), `parameters`, `reports`, `saving`. The metadata are papermill's (2.7,
+read in what it writes). Refuses to know signals.
 
-The executed notebook is written after every cell, by a file beside it that then takes its name: a reader sees a whole one, and
-a run that is killed leaves what it had.
+The executed notebook is written after every cell (`saving` says how): a reader sees a whole one, and a run that is killed
+leaves what it had.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,9 +28,10 @@ from dh_kernel import __version__
 
 from .command import Item, Order
 from .conversation import KernelGone, tell
-from .outcome import ERROR, Outcome, Status, of_reply
+from .outcome import ERROR, EXIT_CODES, Outcome, Status, of_reply
 from .parameters import HEADING, as_code
 from .reports import Report
+from .saving import Target
 
 nbformat: Any = importlib.import_module("nbformat")  # it has no types
 
@@ -41,7 +42,8 @@ _WHOLE_DAY_S = 86_400
 class Surroundings:
     """What a notebook's run needs of the run it is part of.
 
-    `limit` begins to count a cell's time and is to be cancelled at its end. `reason` says why a cell was cut off.
+    `limit` begins to count a cell's time and is to be cancelled at its end. `is_over`: nothing more may begin. `ended` gives
+    the outcome of what has ended by itself, and `cut_off_by` that of what was ended by an exception.
     """
 
     order: Order
@@ -50,7 +52,9 @@ class Surroundings:
     bar: Callable[[int, int], None]
     server: dict[str, Any]
     limit: Callable[[], asyncio.Handle]
-    reason: Callable[[], dict[str, Any]]
+    is_over: Callable[[], bool]
+    ended: Callable[[Outcome], Outcome]
+    cut_off_by: Callable[[BaseException], Outcome]
 
 
 class _Executor(NotebookClient):
@@ -71,7 +75,8 @@ class NotebookRun:
         assert item.file is not None
         self._around, self._item = around, item
         self._source = Path(item.file)
-        self._target = target_of(item, around.order)
+        self._path = target_of(item, around.order)
+        self._target = Target(self._path)
         self._reply: dict[str, Any] | None = None
         self._failed: int | None = None
         self._notebook: Any = None
@@ -84,15 +89,26 @@ class NotebookRun:
         """
         report, begun = self._around.report, time.monotonic()
         report.item("notebook", self._item.name, None, 0.0)
+        outcome = Outcome()
         try:
-            self._notebook = nbformat.read(self._source, as_version=4)
-            outcome = await self._execute()
-        except (OSError, UnicodeDecodeError, ValueError, nbformat.reader.NotJSONError) as error:
-            told = {"name": type(error).__name__, "value": f"{self._item.name}: {error}", "traceback": []}
-            report.error(told)
-            outcome = Outcome(Status.ERROR, ERROR, told)
-        report.item("notebook", self._item.name, outcome, time.monotonic() - begun, output=str(self._target))
+            outcome = await self._read_and_execute()
+        except BaseException as error:
+            outcome = self._around.cut_off_by(error)
+            raise
+        finally:
+            report.item("notebook", self._item.name, outcome, time.monotonic() - begun, output=str(self._path))
         return outcome
+
+    async def _read_and_execute(self) -> Outcome:
+        try:
+            self._notebook = read(self._source)
+            return await self._execute()
+        except OSError as error:
+            told = {"name": type(error).__name__, "value": f"{self._item.name}: {error}", "traceback": []}
+        except NotANotebook as error:
+            told = {"name": "NotANotebook", "value": f"{self._item.name} is no notebook: {error}", "traceback": []}
+        self._around.report.error(told)
+        return Outcome(Status.ERROR, ERROR, told)
 
     async def _execute(self) -> Outcome:
         cells = self._notebook.cells
@@ -101,7 +117,7 @@ class NotebookRun:
         self._describe(begun)
         for cell in cells:
             _clear(cell)
-        self._save()
+        self._target.save(self._text)
         client = await self._around.kernel.client()
         client.allow_stdin = False
         executor = _Executor(
@@ -117,9 +133,10 @@ class NotebookRun:
         try:
             return await self._cells(executor)
         finally:
-            executor.set_widgets_metadata()
+            with contextlib.suppress(Exception):  # of widgets whose states are not as they should be
+                executor.set_widgets_metadata()
             self._describe(begun, over=True)
-            self._save()
+            await self._target.finish(self._text)
 
     async def _cells(self, executor: _Executor) -> Outcome:
         cells = self._notebook.cells
@@ -129,8 +146,8 @@ class NotebookRun:
             if runs(cell):
                 number += 1
             outcome = await self._cell(executor, index, cell)
-            self._save()
-            if not outcome.goes_on:
+            self._target.save(self._text)
+            if not outcome.goes_on or outcome.status is Status.EXIT or self._around.is_over():
                 break
         self._around.bar(len(cells), len(cells))
         return outcome
@@ -144,32 +161,40 @@ class NotebookRun:
         _set_status(cell, "running", times, exception=None)
         limit = self._around.limit()
         self._reply = None
-        outcome = Outcome()
+        outcome, failed = Outcome(), True
         try:
-            await executor.async_execute_cell(cell, index)
-            outcome = self._told(cell, allowed=True)
-        except CellExecutionError:
-            outcome = self._told(cell, allowed=False)
-        except (DeadKernelError, asyncio.CancelledError) as end:
-            self._mark(cell, self._around.reason())
-            _set_status(cell, "failed", times, exception=True)
-            if isinstance(end, DeadKernelError):
+            outcome = self._around.ended(await self._run_cell(executor, index, cell))
+            failed = bool(self._reply and self._reply["status"] != "ok") and outcome != Outcome(Status.EXIT)
+        except BaseException as error:
+            outcome = self._around.cut_off_by(error)
+            self._mark(cell, outcome.error or _reason(outcome))
+            if isinstance(error, DeadKernelError):  # also when this was cancelled: nbclient takes that for a death
                 raise KernelGone from None
             raise
         finally:
             limit.cancel()
-        failed = bool(self._reply) and self._reply["status"] != "ok"  # type: ignore[index]
-        _set_status(cell, "completed" if outcome.goes_on else "failed", times, exception=failed)
-        report.item("cell", str(cell.get("id", index)), outcome, times.seconds, index=index)
+            _set_status(cell, "completed" if outcome.goes_on else "failed", times, exception=failed)
+            report.item("cell", str(cell.get("id", index)), outcome, times.seconds, index=index)
         return outcome
+
+    async def _run_cell(self, executor: _Executor, index: int, cell: Any) -> Outcome:
+        with contextlib.suppress(CellExecutionError):  # the reply tells the same
+            await executor.async_execute_cell(cell, index)
+        return self._told(cell)
 
     def _executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
         self._reply = execute_reply["content"]
 
-    def _told(self, cell: Any, *, allowed: bool) -> Outcome:
-        """The outcome of the reply. An error that is allowed lets the notebook go on, but not one of the server or an exit."""
-        outcome = of_reply(self._reply) if self._reply is not None else Outcome()
-        if allowed and outcome.status in (Status.ERROR, Status.EXIT) and not (self._reply or {}).get("dh_kernel"):
+    def _told(self, cell: Any) -> Outcome:
+        """The outcome of the reply. An error that is allowed lets the notebook go on, but not one of the server.
+
+        An exit is no error, so `--allow-errors` is not about it; the cell's own tag is about whatever it raises.
+        """
+        reply = self._reply or {"status": "ok"}
+        outcome = of_reply(reply)
+        by_tag = "raises-exception" in cell.metadata.get("tags", []) and outcome.status in (Status.ERROR, Status.EXIT)
+        by_option = self._around.order.allow_errors and outcome.status is Status.ERROR
+        if (by_tag or by_option) and not reply.get("dh_kernel"):
             return Outcome()
         if not outcome.goes_on and outcome.error is not None and not _shows_error(cell):
             self._mark(cell, outcome.error)
@@ -195,15 +220,16 @@ class NotebookRun:
             "environment_variables": {},
             "exception": failed or None,
             "input_path": self._item.name,
-            "output_path": os.path.relpath(self._target),
-            "parameters": dict(order.parameters),
+            "output_path": os.path.relpath(self._path),
+            "parameters": json.loads(json.dumps(order.parameters), parse_constant=str),  # JSON has no NaN
             "start_time": begun.start,
             "version": f"dh-kernel {__version__}",
         }
         self._notebook.metadata["deephaven"] = {"version": self._around.server.get("version")}
 
-    def _save(self) -> None:
-        write_atomically(self._target, nbformat.writes(self._notebook, version=4))
+    @property
+    def _text(self) -> str:
+        return str(nbformat.writes(self._notebook, version=4))
 
 
 class _Times:
@@ -214,6 +240,32 @@ class _Times:
     def seconds(self) -> float:
         """Since then."""
         return round(time.monotonic() - self._begun, 6)
+
+
+class NotANotebook(Exception):
+    """What has been read is no notebook."""
+
+
+def read(path: Path) -> Any:
+    """A notebook, as the latest version: in former ones cells have no id, and what is put into them would have one.
+
+    Raises:
+        OSError: the file cannot be read.
+        NotANotebook: it is none.
+    """
+    text = path.read_bytes()
+    try:
+        found: Any = nbformat.v4.upgrade(nbformat.reads(text.decode("utf-8"), as_version=4))
+        found.metadata.setdefault("papermill", {})
+        if not all({"cell_type", "metadata", "source"} <= cell.keys() for cell in found.cells):
+            raise ValueError("there is a cell without a type, without metadata or without a source")
+        return found
+    except Exception as error:  # a file may hold anything, and each kind has an exception of its own
+        raise NotANotebook((str(error).splitlines() or [type(error).__name__])[0]) from None
+
+
+def _reason(outcome: Outcome) -> dict[str, Any]:
+    return {"name": "RunEnded", "value": EXIT_CODES[outcome.exit_code], "traceback": []}
 
 
 def target_of(item: Item, order: Order) -> Path:
@@ -242,28 +294,6 @@ def inject(notebook: Any, parameters: dict[str, Any]) -> None:
         notebook.cells[former] = cell
     else:
         notebook.cells.insert(0 if defaults is None else defaults + 1, cell)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file beside it, then give it its name; it keeps the permissions of the one that was there."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text if text.endswith("\n") else f"{text}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _clear(cell: Any) -> None:

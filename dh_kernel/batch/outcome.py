@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -23,6 +25,9 @@ EXIT_CODES = {
     TERMINATED: "ended by SIGTERM",
 }
 """What each means; `sys.exit(n)` in the code gives n, `sys.exit("text")` prints the text and gives 1."""
+
+
+_NUMBER = re.compile(r"-?[0-9]{1,4000}")  # of longer ones Python makes no number
 
 
 class Status(str, Enum):
@@ -61,11 +66,17 @@ def of_reply(reply: dict[str, Any]) -> Outcome:
     if reply.get("dh_kernel"):
         died = name == "ServerDiedError"
         return Outcome(Status.DIED if died else Status.ERROR, DIED if died else SERVER, error)
-    if name == "SystemExit":
+    if name == "SystemExit" or "exit_code" in reply:  # which also exceptions have that are kinds of SystemExit
         return Outcome(Status.EXIT, _exit_code(reply, value))
     if name == "KeyboardInterrupt":
         return Outcome(Status.INTERRUPTED, INTERRUPTED, error)
     return Outcome(Status.ERROR, ERROR, error)
+
+
+def of_fault(error: BaseException) -> Outcome:
+    """The outcome of an exception that should not have come up: with its traceback, since it is a fault of ours."""
+    lines = [line.rstrip("\n") for line in traceback.format_exception(error)]
+    return Outcome(Status.ERROR, ERROR, {"name": type(error).__name__, "value": str(error), "traceback": lines})
 
 
 def _exit_code(reply: dict[str, Any], value: str) -> int:
@@ -74,4 +85,4 @@ def _exit_code(reply: dict[str, Any], value: str) -> int:
         return int(reply["exit_code"])
     if value in ("", "None"):
         return SUCCESS
-    return int(value) & 0xFF if value.lstrip("-").isdecimal() else ERROR
+    return int(value) & 0xFF if _NUMBER.fullmatch(value) else ERROR

@@ -30,12 +30,20 @@ def from_file(path: str) -> dict[str, Any]:
     """The mapping in a YAML file, or in a JSON file, which is YAML as well."""
     import yaml
 
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """Dates stay text, as with papermill."""
+
+        yaml_implicit_resolvers = {  # noqa: RUF012  # as in the base class
+            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
     try:
-        found = yaml.safe_load(Path(path).read_text("utf-8"))
+        found = _plain(yaml.load(Path(path).read_text("utf-8"), Loader))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the parameters in {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from None
+    except Exception as error:  # of a value that is not what its tag says the loader raises whatever comes up
+        raise SettingsError(f"{path} is not YAML: {(str(error).splitlines() or [type(error).__name__])[0]}.") from None
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -68,6 +76,15 @@ def literal(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(literal, value)) + "]"
     return repr(str(value))
+
+
+def _plain(value: Any) -> Any:
+    """What YAML can hold as what JSON can, since it stands in the executed notebook: dates, bytes and sets become text."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, (bool, int, float)) else str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _value(text: str) -> Any:

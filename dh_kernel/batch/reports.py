@@ -261,4 +261,8 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # there is no NaN in JSON, but in what some kernels send
+        text = json.dumps(json.loads(json.dumps(value), parse_constant=str), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"

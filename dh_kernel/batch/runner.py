@@ -11,25 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import outcome as ends
-from .command import Item, Order
+from .command import Item, Order, decoded
 from .conversation import Conversation, KernelGone
+from .options import UsageError
 from .outcome import Outcome, Status, of_reply
 from .parameters import as_code
 from .reports import Report
+from .stdin import StandardInput
 from .writing import Notes, Writer
 
+_LOOK_S = 0.5  # how often one looks whether the server that is served is there
 _END_S = 10.0  # for the orderly end of a run that nobody has stopped
 _TERMINATED_END_S = 3.0
 _KEY = "__import__('jpy').get_type('java.lang.System').getProperty('authentication.psk')"
-_MARGIN_S = 0.5  # before an exit at the latest, of the second that there is beyond the grace period
+_BEYOND_GRACE_S = 1.0  # until the exit at the latest, of which the last part is for what comes behind all this
+_MARGIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,12 @@ class Runner:
         self._notes, self._note, self._begun = notes, notes.note, begun
         self._notebook_report = report.for_notebooks()
         self._loop = asyncio.get_running_loop()
+        self._stdin = StandardInput()
         self._conversation: Conversation | None = None
         self._stop: asyncio.Future[_Stop] = self._loop.create_future()
         self._kill = asyncio.Event()
         self._interrupts = 0
+        self._killed_at = math.inf
         self._ready = self._serving = False
         self._tasks: set[asyncio.Future[Any]] = set()
         self.server: dict[str, Any] = {}
@@ -67,12 +74,15 @@ class Runner:
             self._loop.call_later(max(left, 0), self._time_is_over, "--timeout", self._order.timeout_s)
         try:
             outcome = await self._outcome()
+            self._report.finish(outcome, time.monotonic() - self._begun)
+            written = await self._end()
+            cut_off = self._stop.done() and not (written and self._writer.is_whole)
+            return self._stop.result().outcome.exit_code if cut_off else outcome.exit_code
         except BaseException:  # a fault of ours: it shows, and leaves no kernel behind
             await self._quietly(self._kernel.kill())
             raise
-        self._report.finish(outcome, time.monotonic() - self._begun)
-        await self._end()
-        return outcome.exit_code
+        finally:
+            self._stdin.close()
 
     # --- the end that is asked for
 
@@ -107,6 +117,7 @@ class Runner:
             self.stop(Status.INTERRUPTED, ends.INTERRUPTED)
         elif self._interrupts > 1 or not self._ready:
             self.stop(Status.INTERRUPTED, ends.INTERRUPTED)
+            self._killed_at = time.monotonic()
             self._kill.set()
         else:
             self._note("interrupting; once more kills")
@@ -135,29 +146,54 @@ class Runner:
             left = stop.at + self._order.grace_s - time.monotonic()
             await asyncio.wait((work, kill), timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            self._kill.set()
             await self._quietly(self._kernel.kill())
             work.cancel()
-            await asyncio.wait((work,), timeout=_MARGIN_S / 2)
+            left = stop.at + self._order.grace_s + _BEYOND_GRACE_S - 1.5 * _MARGIN_S - time.monotonic()
+            await asyncio.wait((work,), timeout=max(left, 0))
         return stop.outcome
 
     async def _work(self) -> Outcome:
         try:
+            items = [await self._with_code(item) for item in self._order.items]
             failure = await self._start()
             if failure is not None:
                 return failure
             outcome = Outcome()
-            for item in self._order.items:
+            for item in items:
                 outcome = await self._run_item(item)
-                if not outcome.goes_on:
-                    break
-            if outcome.goes_on and self._order.serves:
-                await self._serve()
+                if not outcome.goes_on or self._stop.done():
+                    return outcome
+            if self._order.serves:
+                return await self._serve()
             return outcome
-        except KernelGone:
-            error = {"name": "KernelDied", "value": f"the kernel has died. {self._kernel.log_tail()}", "traceback": []}
-            self._report.error(error)
-            return Outcome(Status.DIED, ends.DIED, error)
+        except UsageError as error:
+            told = {"name": "UsageError", "value": str(error), "traceback": []}
+            self._report.error(told)
+            return Outcome(Status.ERROR, ends.USAGE, told)
+        except Exception as error:  # also a fault of ours: whoever reads the outcome learns of it
+            outcome = self._cut_off_by(error)
+            if outcome.error is not None and not self._stop.done():
+                self._report.error(outcome.error)
+            return outcome
+
+    async def _with_code(self, item: Item) -> Item:
+        if item.kind != "stdin":
+            return item
+        return replace(item, code=decoded(await self._stdin.everything(), "the standard input"))
+
+    def _cut_off_by(self, error: BaseException) -> Outcome:
+        """How the run ends, and what was under way, when this has come up."""
+        if self._stop.done():
+            return self._stop.result().outcome
+        if isinstance(error, (KernelGone, asyncio.CancelledError)):
+            value = f"the kernel has died. {self._kernel.log_tail()}"
+            return Outcome(Status.DIED, ends.DIED, {"name": "KernelDied", "value": value, "traceback": []})
+        return ends.of_fault(error)
+
+    def _ended(self, outcome: Outcome) -> Outcome:
+        """The outcome of what has ended by itself: who was interrupted by a stop was ended by that."""
+        interrupted = outcome.status is Status.INTERRUPTED
+        return self._stop.result().outcome if interrupted and self._stop.done() else outcome
 
     async def _start(self) -> Outcome | None:
         """Start the kernel and wait for its server; how that failed, if it did."""
@@ -166,7 +202,7 @@ class Runner:
             client = await self._kernel.start()
         except RuntimeError as error:
             return self._no_server("KernelError", f"{error}. {self._kernel.log_tail()}")
-        self._conversation = Conversation(client, self._report, self._writer, answers=self._answers)
+        self._conversation = Conversation(client, self._report, self._writer, self._stdin, answers=self._answers)
         self._conversation.listen()
         self._spawn(self._watch())
         outcome = of_reply(await self._conversation.execute("", silent=True))
@@ -183,6 +219,8 @@ class Runner:
         return None
 
     def _no_server(self, name: str, value: str) -> Outcome:
+        if self._stop.done():  # it has ended the kernel
+            return self._stop.result().outcome
         error = {"name": name, "value": value, "traceback": []}
         self._report.error(error)
         return Outcome(Status.ERROR, ends.SERVER, error)
@@ -203,11 +241,15 @@ class Runner:
             return await self._run_notebook(item)
         self._report.item(item.kind, item.name, None, 0.0)
         limit = self._cell_limit()
+        outcome = Outcome()
         try:
-            outcome = await self._run_program(item)
+            outcome = self._ended(await self._run_program(item))
+        except BaseException as error:
+            outcome = self._cut_off_by(error)
+            raise
         finally:
             limit.cancel()
-        self._report.item(item.kind, item.name, outcome, time.monotonic() - begun)
+            self._report.item(item.kind, item.name, outcome, time.monotonic() - begun)
         return outcome
 
     async def _run_program(self, item: Item) -> Outcome:
@@ -223,14 +265,17 @@ class Runner:
         from .notebooks import NotebookRun, Surroundings  # with nbclient and nbformat, which scripts do not need
 
         around = Surroundings(
-            self._order, self._kernel, self._notebook_report, self._notes.bar, self.server, self._cell_limit, self._reason
+            self._order,
+            self._kernel,
+            self._notebook_report,
+            self._notes.bar,
+            self.server,
+            self._cell_limit,
+            self._stop.done,
+            self._ended,
+            self._cut_off_by,
         )
         return await NotebookRun(item, around).run()
-
-    def _reason(self) -> dict[str, Any]:
-        """Why a cell has been cut off."""
-        outcome = self._stop.result().outcome if self._stop.done() else Outcome(Status.DIED, ends.DIED)
-        return outcome.error or {"name": "RunEnded", "value": ends.EXIT_CODES[outcome.exit_code], "traceback": []}
 
     def _cell_limit(self) -> asyncio.Handle:
         """Begin to count the time of a cell, or of a script; to be cancelled at its end."""
@@ -239,8 +284,8 @@ class Runner:
             return self._loop.call_soon(lambda: None)
         return self._loop.call_later(limit, self._time_is_over, "--cell-timeout", limit)
 
-    async def _serve(self) -> None:
-        """Until somebody asks for the end. That is a success: it is how serving ends."""
+    async def _serve(self) -> Outcome:
+        """Until somebody asks for the end, which is a success: it is how serving ends. Or until the server has died."""
         assert self._conversation is not None
         url = f"http://{self.server['host']}:{self.server['port']}/ide/"
         if self._order.show_key:
@@ -249,12 +294,35 @@ class Runner:
             self._note("the page asks for the server's key; --show-key prints it with the URL")
         self._report.serving(url)
         self._serving = True
-        await asyncio.wait((self._stop,))
+        while not self._stop.done():
+            await asyncio.wait((self._stop, self._conversation.gone), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            outcome = Outcome() if self._stop.done() else await self._health()
+            if not outcome.goes_on:
+                return outcome
+        return Outcome()
+
+    async def _health(self) -> Outcome:
+        """How the server is.
+
+        Raises:
+            KernelGone: the kernel has ended.
+        """
+        assert self._conversation is not None
+        if (await self._conversation.kernel_info()).get("deephaven") or not self.server["version"]:
+            return Outcome()
+        outcome = of_reply(await self._conversation.execute("", silent=True))  # which tells the cause
+        if outcome.error is not None:
+            self._report.error(outcome.error)
+        return outcome
 
     # --- the end
 
-    async def _end(self) -> None:
-        """End the kernel while what has been reported is written; what is stuck is left behind when the time is over."""
+    async def _end(self) -> bool:
+        """End the kernel while what has been reported is written; what is stuck is left behind when the time is over.
+
+        Returns:
+            Whether there was time for all of it.
+        """
         written = asyncio.Event()
         self._writer.after(lambda: self._soon(written.set))
         writing = self._spawn(written.wait())
@@ -262,7 +330,7 @@ class Runner:
         waits: list[asyncio.Future[Any]] = [writing, shutdown]
         kill = self._spawn(self._kill.wait())
         limit = self._last_moment()
-        while any(not wait.done() for wait in waits) and not (kill.done() and shutdown.done()):
+        while any(not wait.done() for wait in waits):
             left = None if limit is None else limit - time.monotonic()
             if left is not None and left <= 0:
                 break
@@ -276,12 +344,14 @@ class Runner:
         for task in list(self._tasks):
             task.cancel()
         self._kernel.close()
+        return written.is_set()
 
     def _last_moment(self) -> float | None:
         """When the process has to end."""
         if not self._stop.done():
             return None
-        return self._stop.result().at + self._order.grace_s + 1.0 - _MARGIN_S
+        last = self._stop.result().at + self._order.grace_s + _BEYOND_GRACE_S - _MARGIN_S
+        return min(last, self._killed_at + _MARGIN_S)
 
     def _soon(self, action: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):

@@ -57,6 +57,11 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="dh-run-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of stdout has been dropped."""
+        return OUT not in self._broken
+
     def put(self, descriptor: int, data: bytes) -> None:
         """Write these bytes when their turn comes."""
         if data:

@@ -52,6 +52,19 @@ def test_json_tells_all_of_a_run(attached: Runs, vanilla: Vanilla) -> None:
     assert vanilla.key not in json.dumps(whole)
 
 
+def test_json_has_large_previews_and_live_results(attached: Runs) -> None:
+    code = (
+        "from deephaven import empty_table, time_table\n"
+        "a = empty_table(1000).update([f'C{k}=i' for k in range(10)])\nb = a.where('C0 >= 0')\ntime_table('PT1s')\n"
+    )
+    whole = attached("--json", "--rows", "1000", "-c", code).json
+    assert [(table["name"], len(table["rows"])) for table in whole["tables"][:2]] == [("a", 1000), ("b", 1000)]
+    assert whole["tables"][2]["is_refreshing"]
+    assert whole["result"] == {"text/plain": whole["tables"][2]["preview"]}
+    assert "\nlive" not in whole["tables"][2]["preview"]
+    assert whole["displays"] == []
+
+
 def test_json_lines_come_as_things_happen(attached: Runs) -> None:
     process = attached.begin("--json-lines", "-", stdin=subprocess.PIPE)
     try:

@@ -262,3 +262,28 @@ def test_another_kernel_by_the_options_of_jupyter_run(launched: Runs) -> None:
     done = launched("--kernel", "python3", "--RunApp.kernel_timeout=60", "-c", "import sys\nprint('plain')\n6 * 7")
     assert (done.code, done.text) == (0, "plain\n42\n"), done.errors
     assert launched("--kernel", "nothing-of-this-name", "-c", "1").code == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dies", ["server", "kernel"])
+def test_serve_ends_when_what_it_serves_has_died(launched: Runs, dies: str) -> None:
+    process = subprocess.Popen(
+        [PROGRAM, "serve", "-c", "import os\nprint(os.getpid())"],
+        cwd=launched.folder,
+        env=dict(launched.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        server = int(process.stdout.readline())
+        assert process.stdout.readline().startswith(b"http://")
+        children = descendants(process.pid)
+        os.kill(server if dies == "server" else children[0], signal.SIGKILL)
+        assert process.wait(30) == 4
+        told = process.stderr.read().decode()
+        assert ("SIGKILL" if dies == "server" else "KernelDied") in told, told
+    finally:
+        end(process)
+    wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")

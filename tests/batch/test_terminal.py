@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import termios
+
 import pexpect  # type: ignore[import-untyped]
 import pytest
 from batching import TIMEOUT_S, Runs, notebook
@@ -36,5 +39,21 @@ def test_a_progress_bar_over_the_cells(attached: Runs) -> None:
         child.expect(r"\[#{15}\.{15}\] cell 1 of 2")
         child.expect(r"\[#{30}\] cell 2 of 2")
         child.expect(pexpect.EOF)
+    finally:
+        child.close(force=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("code", ["input('name? ')", "import getpass\ngetpass.getpass('name? ')"])
+def test_an_interrupt_while_a_question_waits_is_exit_code_130(attached: Runs, code: str) -> None:
+    """The thread that reads the answer still waits then. The terminal shows what is typed again."""
+    child = at_a_terminal(attached, "-c", code)
+    try:
+        child.expect(r"name\? ")
+        child.kill(signal.SIGINT)
+        child.expect(pexpect.EOF)
+        child.wait()
+        assert (child.exitstatus, child.signalstatus) == (130, None)
+        assert termios.tcgetattr(child.child_fd)[3] & termios.ECHO
     finally:
         child.close(force=True)

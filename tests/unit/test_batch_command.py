@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from batching import validate
 
-from dh_kernel.batch.command import Order, order_of
+from dh_kernel.batch.command import Order, decoded, order_of
 from dh_kernel.batch.options import UsageError
 from dh_kernel.batch.outcome import EXIT_CODES, Status, of_reply
 from dh_kernel.batch.parameters import as_code, literal
@@ -27,7 +29,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nb.ipynb").write_text("{}")
 
 
-_ALWAYS = ("server", "private_names", "detached_time_s")
+_ALWAYS = ("server", "private_names", "detached_time_s", "restart")
 
 
 def order(*words: str, serves: bool = False) -> Order:
@@ -66,10 +68,13 @@ def test_several_in_order() -> None:
     assert order("a.py", "--", "--then").items[0].arguments == ("a.py", "--", "--then")
 
 
-def test_the_standard_input_is_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO("# coding: latin-1\nx = 'é'\n".encode("latin-1"))))
+def test_the_standard_input_is_a_script_that_is_read_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
     made = order("-", "a")
-    assert (made.items[0].code, made.items[0].arguments) == ("# coding: latin-1\nx = 'é'\n", ("-", "a"))
+    assert (made.items[0].kind, made.items[0].arguments) == ("stdin", ("-", "a"))
+    assert decoded("# coding: latin-1\r\nx = 'é'\n".encode("latin-1"), "it") == "# coding: latin-1\nx = 'é'\n"
+    with pytest.raises(UsageError, match="it is no Python source"):
+        decoded(b"\xff", "it")
 
 
 def test_options_of_jupyters_run_app_are_passed_on() -> None:
@@ -87,6 +92,7 @@ def test_settings_become_arguments_of_the_kernel() -> None:
         "rows": ["3"],
         "private_names": ["1"],
         "detached_time_s": ["0"],
+        "restart": ["never"],
         "show_tables": ["0"],
     }
     assert order("--port", "81", "a.py", serves=True).settings["port"] == ["81"]
@@ -179,6 +185,21 @@ def test_a_wrong_command_line_is_told_and_is_exit_code_64(
     assert told.out == ""
 
 
+_NO_FOLDER = "import sys, tempfile\ntempfile.tempdir = '/dev/null/none'\nfrom dh_kernel.cli import main\nsys.exit(main())"
+_PLAIN = "import sys\nfrom dh_kernel.cli import main\nsys.exit(main())"
+
+
+@pytest.mark.parametrize(("program", "words", "code"), [(_PLAIN, ["--existing", "none.json"], 2), (_NO_FOLDER, [], 1)])
+def test_a_run_that_cannot_begin_is_told_all_the_same(program: str, words: list[str], code: int, tmp_path: Path) -> None:
+    """Without the kernel of `--existing`, and without a place for the run's folder."""
+    command = [sys.executable, "-c", program, "run", "--json", *words, "-c", "1"]
+    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "JUPYTER_RUNTIME_DIR": str(tmp_path)})
+    assert done.returncode == code, done.stderr
+    whole = json.loads(done.stdout)
+    validate(whole, "run")
+    assert (whole["exit_code"], bool(whole["error"]["value"])) == (code, True)
+
+
 def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["run", "--help"])
@@ -198,6 +219,33 @@ def test_parameters_from_files_and_options(tmp_path: Path) -> None:
     assert eval(literal(float("-inf"))) == float("-inf")
 
 
+def test_parameters_of_yaml_are_plain_data_and_dates_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "day: 2024-01-02\nnever: 2024-02-30\nat: 2024-01-02 03:04:05\ntagged: !!timestamp 2024-01-02\n"
+        "within: [{when: 2024-01-02, 1: x}]\nbytes: !!binary aGk=\nnumber: 1_000\n"
+    )
+    made = order("-f", "p.yaml", "a.py").parameters
+    assert made == {
+        "day": "2024-01-02",
+        "never": "2024-02-30",
+        "at": "2024-01-02 03:04:05",
+        "tagged": "2024-01-02",
+        "within": [{"when": "2024-01-02", 1: "x"}],
+        "bytes": "b'hi'",
+        "number": 1000,
+    }
+    json.dumps(made)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: !!timestamp 2024-02-30", "a: !!bool maybe", "a: !!int x", "a: &a [*a]", "a: !!timestamp x"]
+)
+def test_values_that_are_not_what_they_say_are_a_wrong_command_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"p\.yaml is not YAML"):
+        order("-f", "p.yaml", "a.py")
+
+
 @pytest.mark.parametrize(
     ("reply", "status", "code"),
     [
@@ -212,6 +260,10 @@ def test_parameters_from_files_and_options(tmp_path: Path) -> None:
         ({"status": "error", "ename": "ServerDiedError", "evalue": "", "dh_kernel": True}, Status.DIED, 4),
         ({"status": "error", "ename": "ServerDiedError", "evalue": ""}, Status.ERROR, 1),
         ({"status": "error", "ename": "ConnectError", "evalue": "", "dh_kernel": True}, Status.ERROR, 2),
+        ({"status": "error", "ename": "SystemExit", "evalue": "--5"}, Status.EXIT, 1),
+        ({"status": "error", "ename": "SystemExit", "evalue": "²"}, Status.EXIT, 1),
+        ({"status": "error", "ename": "SystemExit", "evalue": "9" * 5000}, Status.EXIT, 1),
+        ({"status": "error", "ename": "Stop", "evalue": "", "exit_code": 7}, Status.EXIT, 7),
         ({"status": "aborted"}, Status.INTERRUPTED, 130),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from dh_kernel.budget import TableBudget, size_of
+from dh_kernel.budget import ProgramBudget, TableBudget, size_of
 
 DATA = "application/vnd.dataresource+json"
 
@@ -61,3 +61,15 @@ def test_a_thousand_tables_stay_below_a_megabyte_and_are_counted() -> None:
 
 def test_size_counts_what_stands_in_the_file() -> None:
     assert size_of({"text/plain": "abc", DATA: {"a": [1, 2]}}) == 3 + len('{"a": [1, 2]}')
+
+
+def test_a_program_gets_the_data_and_no_html() -> None:
+    budget = ProgramBudget(1000)
+    assert budget.fitted(bundle(300, 5000, 300)) == {"text/plain": "t" * 300, DATA: {"data": "d" * 300}}
+    assert budget.fitted(bundle(100, 0, 900)) == {"text/plain": "t" * 100, DATA: {"data": []}}
+    assert budget.fitted(bundle(900, 0, 0)) is None
+
+
+def test_a_first_table_that_is_too_large_for_a_program_is_still_told_with_its_columns() -> None:
+    large = {**bundle(5000, 0, 5000), DATA: {"schema": "columns", "data": [1] * 5000, "parts": [1]}}
+    assert ProgramBudget(100).fitted(large) == {"text/plain": "t" * 100, DATA: {"schema": "columns", "data": []}}
