@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
@@ -21,9 +21,9 @@ from jupyter_client.runapp import RunApp
 from jupyter_core.application import JupyterApp
 from traitlets import CUnicode, Type
 
-from dh_kernel import __version__
+from dh_kernel import __version__, versions
 from dh_kernel.install import DEFAULT_NAME
-from dh_kernel.settings import as_arguments
+from dh_kernel.settings import as_arguments, load_settings
 
 from .command import Order, complain, order_of
 from .kernels import ExistingKernel, Folder, Kernel, OwnSpecs
@@ -123,6 +123,14 @@ def _report(order: Order, writer: Writer) -> Report:
     return REPORTS[order.form](writer, table_meta=order.table_meta, colours=sys.stderr.isatty())
 
 
+def _ahead(order: Order) -> Iterator[str]:
+    """What takes minutes before anything else happens."""
+    settings, _ = load_settings(as_arguments(order.settings), {**os.environ, **order.environ})
+    environment = versions.wanted(settings) if order.existing is None else None
+    if environment is not None and not environment.exists:
+        yield f"installing Deephaven {environment.version} first: that is done once, and takes minutes"
+
+
 async def _run(kernel: Any, order: Order, prog: str, begun: float) -> int:
     loop = asyncio.get_running_loop()
     runners: list[Runner] = []
@@ -135,5 +143,7 @@ async def _run(kernel: Any, order: Order, prog: str, begun: float) -> int:
     writer = Writer(broken)
     terminal = sys.stderr.isatty() and not order.quiet
     notes = Notes(writer, prog, lines=order.verbose or terminal, bars=terminal)
+    for note in _ahead(order):
+        notes.note(note)
     runners.append(Runner(order, kernel, _report(order, writer), writer, notes, begun))
     return await runners[0].run()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dh_kernel.batch import runner
+from dh_kernel.batch.app import _ahead
 from dh_kernel.batch.command import Order
 from dh_kernel.batch.runner import Runner
 from dh_kernel.batch.writing import Notes
+from dh_kernel.versions import Environment
 
 WARNING = "The key file /key can be read by other users: chmod 600 /key"
 
@@ -63,3 +67,14 @@ async def test_warnings_about_the_settings_are_a_line_on_stderr_each(monkeypatch
 
 async def test_a_quiet_run_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await started(monkeypatch, quiet=True))[0] == ""
+
+
+def test_an_installation_that_comes_first_is_announced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("dh_kernel.versions.folder", lambda: str(tmp_path))
+    assert list(_ahead(Order(()))) == []
+    order = Order((), settings={"deephaven_version": ["41.11"]})
+    assert list(_ahead(order)) == ["installing Deephaven 41.11 first: that is done once, and takes minutes"]
+    python = Path(Environment("41.11", (), sys.executable).python)
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert list(_ahead(order)) == []

@@ -78,7 +78,7 @@ ALLOWED = {
         *LEAVES,
     },
     "app": {"kernel", "timings", "backend", "server", "settings", "history", "__init__", *LEAVES},
-    "batch": {"batch", "install", "settings", "attach_options", "credentials", "__init__", "__main__", *LEAVES},
+    "batch": {"batch", "versions", "install", "settings", "attach_options", "credentials", "__init__", "__main__", *LEAVES},
     "cli": {
         "declarations",
         "versions",
