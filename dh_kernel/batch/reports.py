@@ -172,7 +172,7 @@ class JsonLinesReport(Report):
 
     def __init__(self, writer: Writer, **options: Any) -> None:
         super().__init__(writer, **options)
-        self._begun = time.monotonic()
+        self._begun, self._is_over = time.monotonic(), False
         self._decoders: dict[str, Any] = {}
 
     def stream(self, name: str, raw: bytes) -> None:
@@ -207,8 +207,11 @@ class JsonLinesReport(Report):
             if text:
                 self._event("stream", name=name, text=text)
         self._event("status", status=outcome.status.value, exit_code=outcome.exit_code, error=_plain(outcome.error))
+        self._is_over = True  # what the kernel still says while it ends comes behind the last line
 
     def _event(self, event: str, **fields: Any) -> None:
+        if self._is_over:
+            return
         time_s = _rounded(time.monotonic() - self._begun)
         self._writer.put(OUT, _json({"schema": SCHEMA, "event": event, "time_s": time_s, **fields}))
 

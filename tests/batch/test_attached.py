@@ -254,3 +254,23 @@ def test_an_interrupt_is_exit_code_130(attached: Runs) -> None:
         assert process.wait(30) == 130
     finally:
         end(process)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("code", ["input()", "import sys\nsys.stdin.buffer.read(10)", "import getpass\ngetpass.getpass()"])
+def test_a_limit_while_the_code_reads_is_exit_code_three(attached: Runs, code: str) -> None:
+    """Its thread still waits for the standard input then."""
+    process = attached.begin("--json", "--cell-timeout", "1", "-c", code, stdin=subprocess.PIPE)
+    try:
+        assert process.wait(60) == 3
+        assert process.stderr is not None
+        assert b"Fatal" not in process.stderr.read()
+    finally:
+        end(process)
+
+
+@pytest.mark.long
+def test_nothing_runs_after_a_limit_that_the_code_survives(attached: Runs) -> None:
+    code = "import time\ntry:\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    print('caught')"
+    done = attached("--json", "--cell-timeout", "1", "-c", code, "--then", "-c", "print('never')")
+    assert (done.code, done.json["stdout"], len(done.json["items"])) == (3, "caught\n", 1)

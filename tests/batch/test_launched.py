@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -114,7 +115,9 @@ def test_the_time_limit_ends_what_will_not_end(launched: Runs) -> None:
         took_s = time.monotonic() - begun
     finally:
         end(process)
-    assert b'"status": "timeout"' in out
+    ended, over = [json.loads(line) for line in out.splitlines()][-2:]  # and nothing behind
+    assert (ended["event"], ended["status"], over["status"]) == ("cell", "timeout", "timeout")
+    assert b"KernelDied" not in out
     assert took_s < 4 + 2 + 1
     wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
 

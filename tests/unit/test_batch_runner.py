@@ -286,6 +286,18 @@ async def test_a_message_that_cannot_be_taken_is_told_and_ends_the_run(play: Any
     assert (ran.code, ran.items()[1:], ran.errors()) == (1, [("a", "error", 1)], ["KeyError"])
 
 
+async def test_nothing_comes_behind_the_last_line(play: Any) -> None:
+    def during(running: Runner, kernel: Played) -> None:
+        async def shutdown(within_s: float) -> None:
+            kernel.say("stream", {"name": "stderr", "text": "goodbye"})
+            await asyncio.sleep(0.1)
+
+        kernel.shutdown = shutdown  # type: ignore[method-assign]
+
+    ran = await play(codes("a"), {"a": ends}, during)
+    assert (ran.code, ran.events[-1]["event"], ran.events[-1]["exit_code"]) == (0, "status", 0)
+
+
 async def test_numbers_that_json_has_not_are_text(play: Any) -> None:
     async def shows(kernel: Played, message: dict[str, Any]) -> dict[str, Any]:
         kernel.say("display_data", {"data": {"application/json": {"x": float("nan")}}, "metadata": {}})
