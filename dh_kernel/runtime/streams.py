@@ -163,12 +163,20 @@ class RoutedStream(io.TextIOBase):
     def __init__(self, name: str, switchboard: Switchboard, previous: Any) -> None:
         self._name, self._switchboard, self._previous = name, switchboard, previous
         self._forked = False
+        self._kept: Any = None
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        """A forked process has none of our threads: its text goes to its file descriptor, which a launched server reads."""
+        """A forked process has none of our threads: its text goes to its file descriptor, which a launched server reads.
+
+        Not by what was here before: Deephaven's own stream calls Java, which has no threads there either. It is kept: to let
+        go of it would call Java as well.
+        """
         self._forked = True
+        own = getattr(sys, f"__{self._name}__", None)
+        if own is not None:
+            self._kept, self._previous = self._previous, own
 
     @property
     def name(self) -> str:

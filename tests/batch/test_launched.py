@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from batching import PROGRAM, Runs, bare_environ, end, read_until
+from batching import PROGRAM, Runs, bare_environ, end, notebook, printed, read_until
 from harness import HEAP, descendants, is_gone, wait_until
 from pydeephaven import Session
 
@@ -262,3 +262,127 @@ def test_another_kernel_by_the_options_of_jupyter_run(launched: Runs) -> None:
     done = launched("--kernel", "python3", "--RunApp.kernel_timeout=60", "-c", "import sys\nprint('plain')\n6 * 7")
     assert (done.code, done.text) == (0, "plain\n42\n"), done.errors
     assert launched("--kernel", "nothing-of-this-name", "-c", "1").code == 2
+
+
+FORKS = """\
+import os, sys, threading, time
+def ended(pid):
+    print("ended with", os.waitpid(pid, 0)[1] >> 8)
+print("parent")
+pid = os.fork()
+if pid == 0:
+    print("child")
+    sys.exit(0)
+ended(pid)
+pid = os.fork()
+if pid == 0:
+    kept = open("left.txt", "w")
+    kept.write("not closed")
+    raise ValueError("of the child")
+ended(pid)
+print(open("left.txt").read())
+pid = os.fork()
+if pid == 0:
+    sys.exit("a text")
+ended(pid)
+pid = os.fork()
+if pid:
+    ended(pid)
+def first():
+    threading.Thread(target=second).start()
+def second():
+    time.sleep(0.3)
+    print("started by a thread")
+if pid:
+    threading.Thread(target=first).start()
+else:
+    print("a child at the script's end")
+"""
+
+
+@pytest.mark.long
+def test_forked_children_and_threads_of_threads_end_as_under_python(launched: Runs) -> None:
+    script = launched.script("forks.py", FORKS)
+    wanted = launched.python("-u", str(script))
+    done = launched("--no-show-tables", str(script))
+    assert (done.text, done.code) == (wanted.text, 0), done.errors
+    assert done.errors == wanted.errors
+
+
+SURROUNDINGS = """\
+'''What a program finds.'''
+import asyncio, builtins, os, subprocess, sys
+print(sorted(vars()), __doc__, __name__, __file__, __spec__, __cached__)
+print(exit, quit, open is __import__("io").open)
+print([name for name in ("get_ipython", "__IPYTHON__") if hasattr(builtins, name)])
+print([name for name in ("ps1", "ps2", "ps3") if hasattr(sys, name)])
+names = ("TERM", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER", "GIT_PAGER", "MPLBACKEND")
+print({name: os.environ.get(name) for name in names})
+sys.stdout.flush()
+subprocess.run("echo $TERM $FORCE_COLOR $PAGER", shell=True)
+
+async def answer():
+    await asyncio.sleep(0.01)
+    return 42
+
+try:
+    asyncio.get_running_loop()
+except RuntimeError as error:
+    print(error)
+print(asyncio.get_event_loop_policy().get_event_loop().run_until_complete(answer()))
+print(asyncio.run(answer()))
+loop = asyncio.new_event_loop()
+print(loop.run_until_complete(answer()))
+asyncio.set_event_loop(loop)
+print(asyncio.get_event_loop() is loop)
+loop.close()
+if hasattr(asyncio, "Runner"):
+    with asyncio.Runner() as runner:
+        print(runner.run(answer()), runner.run(answer()))
+import anyio
+print(anyio.run(answer))
+
+try:
+    get_ipython()
+except NameError as error:
+    print(error)
+import IPython
+print(IPython.get_ipython())
+IPython.display.display(3)
+import tqdm.auto
+print(tqdm.auto.tqdm.__module__)
+exit(3)
+print("never")
+"""
+
+
+@pytest.mark.long
+def test_a_script_finds_what_python_gives_it_and_no_notebook(launched: Runs) -> None:
+    """Also behind a notebook, whose names are there and whose shell is not; a notebook behind a script has it again."""
+    script = launched.script("around.py", SURROUNDINGS)
+    runs = Runs(launched.folder, {**launched.environ, "TERM": "dumb", "FORCE_COLOR": "0"})
+    wanted = runs.python("-W", "ignore", str(script))
+    assert wanted.code == 3, wanted.errors
+    runs = Runs(launched.folder, {**launched.environ, "TERM": "dumb"})
+    done = runs("--env", "FORCE_COLOR=0", str(script))
+    assert (done.text, done.code) == (wanted.text, 3), done.errors
+    cells = ["kept = 1 + 1\nkept", "import os\nprint(os.environ['TERM'], get_ipython().config is not None, _, Out[1], _i)"]
+    notebook(launched.folder / "first.ipynb", cells)
+    second = "print(os.environ['TERM'], get_ipython().config is not None, _, kept, Out[1], exit)\nasync def g():\n    return 5"
+    notebook(launched.folder / "second.ipynb", [second, "await g()"])
+    launched.script("between.py", "print([name for name in vars() if not name.startswith('__')])\n_ = 'own'")
+    done = runs("first.ipynb", "--then", "between.py", "--then", "-c", "_", "--then", "second.ipynb")
+    assert (done.code, done.text) == (0, "['kept', 'os']\n'own'\n"), done.errors
+    outputs = printed(launched.folder / "first.out.ipynb")
+    assert outputs == ["2", "xterm-color True 2 2 kept = 1 + 1\nkept\n"]
+    outputs = printed(launched.folder / "second.out.ipynb")
+    assert outputs[0].startswith("xterm-color True own 2 2 <")
+    assert outputs[1:] == ["5"]
+
+
+@pytest.mark.long
+def test_a_script_that_ends_itself_shows_its_tables(launched: Runs) -> None:
+    code = "import sys\nfrom deephaven import empty_table\nt = empty_table(2).update('X = i')\nsys.exit({})"
+    done = launched("-c", code.format(0), "--then", "-c", code.format(4).replace("t =", "u ="))
+    assert done.code == 4
+    assert ("Table: t (2 rows" in done.text, "Table: u (2 rows" in done.text) == (True, True)
