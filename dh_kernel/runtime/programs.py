@@ -138,7 +138,7 @@ class ProgramInterpreter:
         """Without the kernel's shell and, unless the program awaits something itself, without the loop around cells."""
         cell: Any = request
         loop = contextlib.nullcontext() if cell.suspends else no_loop_around()
-        with self._shown_by().standing_aside(), loop:
+        with self._shown_by().standing_aside(), loop, _own_streams():
             yield
 
     @contextlib.contextmanager
@@ -194,6 +194,20 @@ class ProgramInterpreter:
         owner: object = self._switchboard.by_thread_object.get(thread)
         own = owner is request and thread is not threading.current_thread()
         return own and thread.is_alive() and not thread.daemon and thread not in _EXECUTOR_THREADS
+
+
+@contextlib.contextmanager
+def _own_streams() -> Iterator[None]:
+    """What the program puts in the place of `sys.stdout` and `sys.stderr` is flushed at its end, and gone with it."""
+    former = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+    try:
+        yield
+    finally:
+        for name, stream in former.items():
+            if (own := getattr(sys, name, None)) is not stream:
+                with contextlib.suppress(Exception):  # such as that it is closed
+                    own.flush()  # type: ignore[union-attr]
+                setattr(sys, name, stream)
 
 
 def _parsed(code: str, file: str) -> tuple[ast.Module, str]:

@@ -142,6 +142,9 @@ class _CellStdin(io.TextIOBase):
     def readable(self) -> bool:
         return True
 
+    def close(self) -> None:
+        """It stays open: it is not the calling code's alone; `exit()` closes its standard input."""
+
     def isatty(self) -> bool:
         return False
 

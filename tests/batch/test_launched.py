@@ -386,3 +386,21 @@ def test_a_script_that_ends_itself_shows_its_tables(launched: Runs) -> None:
     done = launched("-c", code.format(0), "--then", "-c", code.format(4).replace("t =", "u ="))
     assert done.code == 4
     assert ("Table: t (2 rows" in done.text, "Table: u (2 rows" in done.text) == (True, True)
+
+
+@pytest.mark.long
+def test_a_script_may_replace_and_reconfigure_its_streams(launched: Runs) -> None:
+    code = """\
+import io, sys
+sys.stdout.reconfigure(line_buffering=True)
+print("\u00e9", sys.stdout.encoding, sys.stdout.line_buffering)
+sys.stdout.reconfigure(encoding="latin-1")
+print("\u00e9")
+sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-8")
+print("of a wrapper of its own")
+exit(int(sys.argv[1]))
+"""
+    script = str(launched.script("streams.py", code))
+    wanted = launched.python(script, "0")
+    done = launched(script, "0", "--then", "-c", "print('the next')")
+    assert (done.out, done.errors, done.code) == (wanted.out + b"the next\n", "", 0)
