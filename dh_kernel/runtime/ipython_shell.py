@@ -29,6 +29,7 @@ from IPython.core.getipython import get_ipython
 from IPython.core.inputtransformer2 import leading_empty_lines
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
+from IPython.core.ultratb import AutoFormattedTB
 from traitlets import Any as AnyTrait
 from traitlets import Type
 from traitlets.config import Config
@@ -159,6 +160,28 @@ class _Publisher(DisplayPublisher):  # type: ignore[misc]
         front.clear_output(wait)
 
 
+class _Tracebacks(AutoFormattedTB):  # type: ignore[misc]
+    """One at a time, as the shell has one of these for all its threads, and what it reads is the process's.
+
+    Where it fails the plain traceback is the error's: IPython would print both failures into the cell.
+    """
+
+    def structured_traceback(
+        self, etype: Any = None, evalue: Any = None, etb: Any = None, *arguments: Any, **options: Any
+    ) -> Any:
+        if etype is None:
+            etype, evalue, etb = sys.exc_info()
+        try:
+            with _formatting:
+                return super().structured_traceback(etype, evalue, etb, *arguments, **options)
+        except Exception:
+            tb = etb[0] if isinstance(etb, tuple) else etb
+            return "".join(traceback.format_exception(etype, evalue, tb)).rstrip("\n").split("\n")
+
+
+_formatting = threading.RLock()  # of all shells
+
+
 class _Exit(ExitAutocall):  # type: ignore[misc]
     """`exit`, `quit()`, `exit(keep_kernel=True)`."""
 
@@ -210,6 +233,11 @@ class ZMQInteractiveShell(Parents, InteractiveShell):  # type: ignore[misc]
         """Their presence in `sys` would tell other code of the process that it is interactive."""
         if self.launched:
             super().init_prompts()
+
+    def init_traceback_handlers(self, custom_exceptions: Any) -> None:
+        """IPython's, whatever its version makes them with."""
+        super().init_traceback_handlers(custom_exceptions)
+        self.InteractiveTB.__class__ = _Tracebacks
 
     def init_builtins(self) -> None:
         """As in IPython, but nothing that must be taken back when a cell ends."""
