@@ -27,7 +27,7 @@ from .forks import exit_code
 from .interpreter import ASYNC_WORDS, Evaluation, Interpreter, Request, bound_names
 from .lanes import no_loop_around
 from .stand_ins import redirected, without_magics
-from .stdin import FrontEndInput
+from .stdin import FrontEndInput, inherited
 from .streams import Switchboard
 from .tracebacks import format_error, remember_source, safe_text
 
@@ -145,18 +145,18 @@ class ProgramInterpreter:
     def _own_stdin(self, request: Request) -> Iterator[None]:
         """The script's standard input, where the front end hands it out; `sys.stdin` belongs to it in its own process."""
         cell: Any = request
-        if not cell.reads_stdin or not cell.allow_stdin:
+        if cell.reads_stdin and cell.allow_stdin:
+            cell.stdin = FrontEndInput(lambda size: bytes(cell.front.read_stdin(cell, size)))
+        if not self._launched:
             yield
             return
-        cell.stdin = FrontEndInput(lambda size: bytes(cell.front.read_stdin(cell, size)))
         former = sys.stdin
-        if self._launched:
-            sys.stdin = cell.stdin
+        sys.stdin = cell.stdin or open(0, closefd=False)  # noqa: SIM115 - `exit()` closes it: it must not be the process's
         try:
-            yield
+            with inherited(cell.cell_meta["dh_kernel"].get("stdin") if cell.stdin is not None else None):
+                yield
         finally:
-            if sys.stdin is cell.stdin:
-                sys.stdin = former
+            sys.stdin = former
 
     async def _run_module(self, code: str, request: Request) -> object:
         file = self._program.file

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from batching import PROGRAM, Runs, bare_environ, end, notebook, printed, read_until
+from batching import PROGRAM, TIMEOUT_S, Done, Runs, bare_environ, end, notebook, printed, read_until
 from harness import HEAP, descendants, is_gone, wait_until
 from pydeephaven import Session
 
@@ -404,3 +404,25 @@ exit(int(sys.argv[1]))
     wanted = launched.python(script, "0")
     done = launched(script, "0", "--then", "-c", "print('the next')")
     assert (done.out, done.errors, done.code) == (wanted.out + b"the next\n", "", 0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_the_standard_input_is_also_that_of_programs_and_of_open(launched: Runs, kind: str) -> None:
+    code = """\
+import os, subprocess
+print(subprocess.run(["head", "-c", "4"], capture_output=True).stdout)
+print(os.read(0, 4))
+print(open(0).read(), end="")
+"""
+    script = str(launched.script("stdin.py", code))
+    data = launched.folder / "data.txt"
+    data.write_bytes(b"one\ntwo\nthree\n")
+    if kind == "pipe":
+        done = launched(script, "--then", "-c", "print('the next')", stdin=data.read_bytes())
+    else:
+        with data.open("rb") as file:
+            process = launched.begin(script, "--then", "-c", "print('the next')", stdin=file)
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        done = Done(process.returncode, out, err)
+    assert (done.text, done.code) == ("b'one\\n'\nb'two\\n'\nthree\nthe next\n", 0), done.errors
