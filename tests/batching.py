@@ -161,3 +161,10 @@ def notebook(path: Path, cells: Sequence[str], tags: Mapping[int, str] | None = 
     whole = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernelspec}, "cells": made}
     path.write_text(json.dumps(whole), "utf-8")
     return path
+
+
+def printed(path: Path) -> list[str]:
+    """The texts of an executed notebook's outputs."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    return ["".join(output.get("text") or output["data"]["text/plain"]) for output in outputs]

@@ -48,6 +48,7 @@ class Cell:
         self.exact = bool((self.cell_meta.get("dh_kernel") or {}).get("exact"))
         self.reads_stdin = bool((self.cell_meta.get("dh_kernel") or {}).get("stdin"))
         """Whether the front end hands out its standard input in pieces."""
+        self.is_program = bool((self.cell_meta.get("dh_kernel") or {}).get("program"))
         self.stdin: Any = None
         self.asking = threading.Lock()
         self.front: Any = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Coroutine
 from typing import Any
 
@@ -14,6 +15,7 @@ from .cells import Cell, Outcome
 from .dh_magic import console_cell, exclusively
 from .display import forget_figure, open_figures
 from .engine import Engine
+from .forks import end_child, keep_from_collecting
 from .interpreter import Evaluation, Interpreter, ends_quietly
 from .outputs import Outputs, Shown
 from .ownership import Ownership
@@ -40,6 +42,7 @@ class Evaluator:
         self._namespace, self._outputs, self._tables = namespace, outputs, outputs.tables
         self._ownership = ownership
         self._scope_observer, self._engine, self._own_files = scope_observer, engine, own_files
+        keep_from_collecting()
 
     async def run(self, cell: Cell, message: dict[str, Any]) -> Outcome:
         """Run a cell; its outcome."""
@@ -62,19 +65,18 @@ class Evaluator:
         shown = self._to_show(cell, message, before)
         console_code = console_cell(message["code"])
         with exclusively() if console_code is not None else contextlib.nullcontext():
-            evaluation = await self.interpreter.run(
-                message["code"] if console_code is None else console_code,
-                cell,
-                store=message["store_history"],
-                on_result=lambda value: self._show_result(cell, shown, value),
+            evaluation = await self._run_here(
+                message["code"] if console_code is None else console_code, cell, shown, store=message["store_history"]
             )
         expressions: dict[str, Any] = {}
-        if evaluation.error is None:
+        if evaluation.error is None or "exit_code" in evaluation.error:  # `sys.exit()` is one of a script's good ends
             try:
                 self._show_assigned(cell, shown)
                 self._tell_left_out(cell, shown)
-                self._show_figures(cell)
-                expressions = self.interpreter.expressions(message["user_expressions"])
+                if not cell.is_program:
+                    self._show_figures(cell)
+                if evaluation.error is None:
+                    expressions = self.interpreter.expressions(message["user_expressions"])
             except Exception as error:
                 evaluation.error, evaluation.exception = self.interpreter.describe(error), error
         self._outputs.drain()
@@ -84,6 +86,25 @@ class Evaluator:
         if evaluation.error is not None:
             return {"status": "error", **self._as_interrupt(cell, evaluation), "payload": evaluation.payload}
         return {"status": "ok", "user_expressions": expressions, "payload": evaluation.payload}
+
+    async def _run_here(self, code: str, cell: Cell, shown: _Shown, *, store: bool) -> Evaluation:
+        """Run the code. A process that it forks ends here."""
+        process = os.getpid()
+
+        def show(value: object) -> None:
+            if os.getpid() == process:
+                self._show_result(cell, shown, value)
+
+        try:
+            evaluation = await self.interpreter.run(code, cell, store=store, on_result=show)
+        except BaseException as error:
+            if os.getpid() != process:
+                end_child(error, format_error(error, self._own_files))
+            raise
+        if os.getpid() != process:
+            error_shown = evaluation.error or {}
+            end_child(evaluation.exception, error_shown.get("traceback", ()), error_shown.get("exit_code"))
+        return evaluation
 
     def _to_show(self, cell: Cell, message: dict[str, Any], before: dict[str, Any]) -> _Shown:
         """What the cell is to show of its tables. A `;` at its end hushes them, as it hushes a result."""

@@ -74,6 +74,9 @@ class Interpreter(Protocol):
     def expressions(self, expressions: dict[str, str]) -> dict[str, Any]:
         """The values of `user_expressions`."""
 
+    def standing_aside(self) -> contextlib.AbstractContextManager[None]:
+        """For the time of a program: what cells find of the interpreter's own is not there."""
+
     def keep_lines(self, keep: bool) -> None:
         """Whether lines count as in the cell's source, also behind empty ones at its start."""
 
@@ -160,6 +163,12 @@ class PlainInterpreter:
             except Exception as error:
                 results[name] = {"status": "error", **self.describe(error)}
         return results
+
+    def standing_aside(self) -> contextlib.AbstractContextManager[None]:
+        """Take the session's names out of the namespace."""
+        held = [*self._inputs, *self._outputs.values(), self._inputs, self._outputs]
+        found = {name: self.namespace.get(name) for name in self._own_names.names}
+        return self._own_names.set_aside({name: value for name, value in found.items() if any(value is each for each in held)})
 
     def keep_lines(self, keep: bool) -> None:
         """They always do."""

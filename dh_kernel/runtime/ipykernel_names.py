@@ -17,17 +17,21 @@ from typing import Any
 
 from . import comms
 
+offered: dict[str, Any] = {}
+"""The modules that are ours."""
+
 
 def install(shell_class: type) -> None:
     """Offer the modules, unless the process has imported ipykernel's own."""
     shell_module = types.ModuleType("ipykernel.zmqshell", __doc__)
     shell_module.ZMQInteractiveShell = shell_class  # type: ignore[attr-defined]
-    sys.modules.setdefault("ipykernel.zmqshell", shell_module)
     comm_package = types.ModuleType("ipykernel.comm", __doc__)
     comm_package.__path__ = _places()
     comm_package.__spec__ = importlib.machinery.ModuleSpec("ipykernel.comm", None, is_package=True)
     comm_package.__getattr__ = _of_comm_package  # type: ignore[method-assign]
-    sys.modules.setdefault("ipykernel.comm", comm_package)
+    for module in (shell_module, comm_package):
+        if sys.modules.setdefault(module.__name__, module) is module:
+            offered[module.__name__] = module
 
 
 def _places() -> list[str]:

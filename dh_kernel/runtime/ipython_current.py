@@ -23,7 +23,7 @@ from . import front
 def shell_of_cell() -> Any:
     """The shell of the calling code's cell; None if it belongs to no cell, or to one without IPython."""
     cell = front.current_cell()
-    return cell.front.shell if cell is not None else None
+    return cell.front.shell if cell is not None and not getattr(cell, "is_program", False) else None
 
 
 class CurrentShell:
@@ -40,6 +40,8 @@ class CurrentShell:
         """A weak reference to the shell of a launched server, which belongs to one kernel alone."""
 
     def __get__(self, instance: object, owner: type) -> Any:
+        if getattr(front.current_cell(), "is_program", False):  # it runs as by python, which has no shell
+            return None
         main = self.main() if self.main is not None else None
         return shell_of_cell() or main or self._before
 

@@ -29,6 +29,7 @@ from IPython.core.getipython import get_ipython
 from IPython.core.inputtransformer2 import leading_empty_lines
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
+from IPython.core.ultratb import AutoFormattedTB
 from traitlets import Any as AnyTrait
 from traitlets import Type
 from traitlets.config import Config
@@ -42,12 +43,14 @@ from .ipython_current import NoBuiltinTrap, NoDisplayTrap, ensure_routed
 from .ipython_magics import KernelMagics
 from .parents import Parents
 from .session_names import LAST_INPUTS, LAST_RESULTS, SessionNames
+from .standing_aside import set_aside
 from .tracebacks import safe_text, without_own_frames
 
 _NAMES = (*LAST_RESULTS, *LAST_INPUTS, "In", "Out", "_ih", "_oh", "_dh", "exit", "quit")
 _LAUNCHED_ENVIRONMENT = {"TERM": "xterm-color", "CLICOLOR": "1", "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}
 _OBJECT = "application/x-dh-kernel-object"  # inside this process only
 _ENVIRONMENT = {"PAGER": "cat", "GIT_PAGER": "cat"}
+_INLINE = "module://matplotlib_inline.backend_inline"
 
 
 class _Run(threading.local):
@@ -157,6 +160,28 @@ class _Publisher(DisplayPublisher):  # type: ignore[misc]
         front.clear_output(wait)
 
 
+class _Tracebacks(AutoFormattedTB):  # type: ignore[misc]
+    """One at a time, as the shell has one of these for all its threads, and what it reads is the process's.
+
+    Where it fails the plain traceback is the error's: IPython would print both failures into the cell.
+    """
+
+    def structured_traceback(
+        self, etype: Any = None, evalue: Any = None, etb: Any = None, *arguments: Any, **options: Any
+    ) -> Any:
+        if etype is None:
+            etype, evalue, etb = sys.exc_info()
+        try:
+            with _formatting:
+                return super().structured_traceback(etype, evalue, etb, *arguments, **options)
+        except Exception:
+            tb = etb[0] if isinstance(etb, tuple) else etb
+            return "".join(traceback.format_exception(etype, evalue, tb)).rstrip("\n").split("\n")
+
+
+_formatting = threading.RLock()  # of all shells
+
+
 class _Exit(ExitAutocall):  # type: ignore[misc]
     """`exit`, `quit()`, `exit(keep_kernel=True)`."""
 
@@ -185,14 +210,18 @@ class ZMQInteractiveShell(Parents, InteractiveShell):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         self._bound: set[str] = set()
+        self.former_environment: dict[str, str] = {}
+        self.own_environment: dict[str, str] = {}
         super().__init__(**options)
 
     def init_environment(self) -> None:
         """Subprocesses have no terminal that could page."""
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        if self.launched:
-            os.environ.update({**_ENVIRONMENT, **_LAUNCHED_ENVIRONMENT})
+        own = {**_ENVIRONMENT, **_LAUNCHED_ENVIRONMENT} if self.launched else _ENVIRONMENT
+        for name, value in own.items():
+            if self.launched and name in os.environ:
+                self.former_environment[name] = os.environ[name]
+            if self.launched or name not in os.environ:
+                self.own_environment[name] = os.environ[name] = value
 
     def init_sys_modules(self) -> None:
         """`__main__` is the console's module where that runs in one; it stays what it is."""
@@ -204,6 +233,11 @@ class ZMQInteractiveShell(Parents, InteractiveShell):  # type: ignore[misc]
         """Their presence in `sys` would tell other code of the process that it is interactive."""
         if self.launched:
             super().init_prompts()
+
+    def init_traceback_handlers(self, custom_exceptions: Any) -> None:
+        """IPython's, whatever its version makes them with."""
+        super().init_traceback_handlers(custom_exceptions)
+        self.InteractiveTB.__class__ = _Tracebacks
 
     def init_builtins(self) -> None:
         """As in IPython, but nothing that must be taken back when a cell ends."""
@@ -336,6 +370,28 @@ class ZMQInteractiveShell(Parents, InteractiveShell):  # type: ignore[misc]
         """IPython keeps all text that cells write, for `%history`; that would keep 50 MB of output in memory."""
         yield
 
+    @contextlib.contextmanager
+    def standing_aside(self) -> Iterator[None]:
+        """For the time of a program: no names, no builtins, no prompts and no environment of a notebook's."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.own_names.set_aside(self._names_of_shell()))
+            if self.launched:
+                ours = {"get_ipython": get_ipython, "__IPYTHON__": True}
+                stack.enter_context(set_aside(vars(builtins), ours))
+                stack.enter_context(set_aside(vars(sys), {name: vars(sys).get(name) for name in ("ps1", "ps2", "ps3")}))
+                stack.enter_context(set_aside(sys.modules, ipykernel_names.offered))
+                ours = {**self.own_environment, "MPLBACKEND": _INLINE}
+                stack.enter_context(set_aside(os.environ, ours, self.former_environment))
+            yield
+
+    def _names_of_shell(self) -> dict[str, Any]:
+        """What IPython has put into the namespace; the latest results and inputs are told by where it keeps them."""
+        history, hook = self.history_manager, self.displayhook
+        latest = {name: getattr(history, name, None) for name in LAST_INPUTS}
+        latest.update({name: getattr(hook, name, None) for name in LAST_RESULTS})
+        hidden = {name: value for name, value in self.user_ns_hidden.items() if not name.startswith("__")}
+        return {**hidden, **latest, "__builtin__": builtins}
+
     def close(self) -> None:
         """The session has ended; its results are released."""
         atexit.unregister(self.atexit_operations)
@@ -457,6 +513,11 @@ class IPythonInterpreter:
             if _OBJECT in value.get("data", {}):
                 value["data"] = {"text/plain": text_of(value["data"][_OBJECT])}
         return found
+
+    def standing_aside(self) -> contextlib.AbstractContextManager[None]:
+        """For the time of a program: nothing tells of a notebook."""
+        aside: contextlib.AbstractContextManager[None] = self.shell.standing_aside()
+        return aside
 
     def close(self) -> None:
         """The session has ended."""

@@ -16,7 +16,7 @@ import functools
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from .waits import wait_in_slices_here
@@ -162,6 +162,22 @@ def lent_main_thread() -> MainThreadWorker | None:
     """The launcher's main thread, if a launcher of ours started this process."""
     main_thread = getattr(sys.modules.get(LAUNCHER_MODULE), "main_thread", None)
     return MainThreadWorker(main_thread) if main_thread is not None else None
+
+
+@contextlib.contextmanager
+def no_loop_around() -> Iterator[None]:
+    """Asyncio as on the main thread of a process that has not used it: no loop runs, and a fresh one is the thread's."""
+    around, policy, own = asyncio.get_running_loop(), asyncio.get_event_loop_policy(), asyncio.new_event_loop()
+    asyncio._set_running_loop(None)
+    asyncio.set_event_loop(own)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(around)
+        asyncio.set_event_loop_policy(policy)
+        asyncio.set_event_loop(around)
+        if not own.is_running():  # on another thread
+            own.close()
 
 
 def allow_asyncio_run() -> None:

@@ -23,14 +23,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from .display import Bundle
+from .forks import exit_code
 from .interpreter import ASYNC_WORDS, Evaluation, Interpreter, Request, bound_names
+from .lanes import no_loop_around
 from .stand_ins import redirected, without_magics
-from .stdin import FrontEndInput
+from .stdin import FrontEndInput, inherited
 from .streams import Switchboard
 from .tracebacks import format_error, remember_source, safe_text
 
 _LOOK_S = 0.05  # how long a wait may last before Python gets a chance to deliver an interrupt
-_SUCCESS, _FAILURE = 0, 1
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _EXECUTOR_THREADS: Any = getattr(concurrent.futures.thread, "_threads_queues", ())
 
@@ -81,9 +82,9 @@ class ProgramInterpreter:
     async def run(self, code: str, request: Request, *, store: bool, on_result: Callable[[object], None]) -> Evaluation:
         """Run the program, and wait for the threads that it leaves, as Python does at its end."""
         evaluation = Evaluation()
-        self._enter()
         try:
-            with self._own_stdin(request):
+            with self._as_by_python(request), self._own_stdin(request):
+                self._enter()
                 try:
                     value = await self._run_module(code, request)
                     if value is not None:
@@ -110,6 +111,10 @@ class ProgramInterpreter:
         """The values of `user_expressions`."""
         return self._shown_by().expressions(expressions)
 
+    def standing_aside(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing of this one's own is to be found."""
+        return contextlib.nullcontext()
+
     def keep_lines(self, keep: bool) -> None:
         """They always do."""
 
@@ -119,29 +124,39 @@ class ProgramInterpreter:
     def _enter(self) -> None:
         """The names and paths that a script finds."""
         program = self._program
-        self._namespace.pop("__file__", None)
+        self._namespace["__doc__"] = None
+        for name in ("__file__", "__cached__"):
+            self._namespace.pop(name, None)
         if not program.file.startswith("<"):
-            self._namespace["__file__"] = program.file
+            self._namespace.update(__file__=program.file, __cached__=None)
         if self._launched:
             sys.argv[:] = program.arguments
             sys.path[:1] = [program.folder]
 
     @contextlib.contextmanager
+    def _as_by_python(self, request: Request) -> Iterator[None]:
+        """Without the kernel's shell and, unless the program awaits something itself, without the loop around cells."""
+        cell: Any = request
+        loop = contextlib.nullcontext() if cell.suspends else no_loop_around()
+        with self._shown_by().standing_aside(), loop, _own_streams():
+            yield
+
+    @contextlib.contextmanager
     def _own_stdin(self, request: Request) -> Iterator[None]:
         """The script's standard input, where the front end hands it out; `sys.stdin` belongs to it in its own process."""
         cell: Any = request
-        if not cell.reads_stdin or not cell.allow_stdin:
+        if cell.reads_stdin and cell.allow_stdin:
+            cell.stdin = FrontEndInput(lambda size: bytes(cell.front.read_stdin(cell, size)))
+        if not self._launched:
             yield
             return
-        cell.stdin = FrontEndInput(lambda size: bytes(cell.front.read_stdin(cell, size)))
         former = sys.stdin
-        if self._launched:
-            sys.stdin = cell.stdin
+        sys.stdin = cell.stdin or open(0, closefd=False)  # noqa: SIM115 - `exit()` closes it: it must not be the process's
         try:
-            yield
+            with inherited(cell.cell_meta["dh_kernel"].get("stdin") if cell.stdin is not None else None):
+                yield
         finally:
-            if sys.stdin is cell.stdin:
-                sys.stdin = former
+            sys.stdin = former
 
     async def _run_module(self, code: str, request: Request) -> object:
         file = self._program.file
@@ -151,7 +166,8 @@ class ProgramInterpreter:
         cell: Any = request
         self._switchboard.remember_names(self._namespace, cell)
         self.names = bound_names(tree)
-        redirected(tree, self._namespace)
+        if source != code:  # IPython's magics, as calls of its shell
+            redirected(tree, self._namespace)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         flags = _AWAIT
         if tree.body:
@@ -169,21 +185,29 @@ class ProgramInterpreter:
 
     def _join_threads(self, request: Request) -> None:
         """Not those of executors that were not shut down: they wait for work for ever, until the interpreter ends."""
-        for thread in threading.enumerate():
-            owner: object = self._switchboard.by_thread_object.get(thread)
-            if owner is request and not thread.daemon and thread not in _EXECUTOR_THREADS:
+        while threads := [thread for thread in threading.enumerate() if self._is_waited_for(thread, request)]:
+            for thread in threads:  # which may start others
                 while thread.is_alive():
                     thread.join(_LOOK_S)
 
+    def _is_waited_for(self, thread: threading.Thread, request: Request) -> bool:
+        owner: object = self._switchboard.by_thread_object.get(thread)
+        own = owner is request and thread is not threading.current_thread()
+        return own and thread.is_alive() and not thread.daemon and thread not in _EXECUTOR_THREADS
 
-def exit_code(error: SystemExit) -> int:
-    """The exit code that Python would end with; a text goes to stderr, as there."""
-    if error.code is None:
-        return _SUCCESS
-    if isinstance(error.code, int):
-        return int(error.code) & 0xFF
-    print(error.code, file=sys.stderr)
-    return _FAILURE
+
+@contextlib.contextmanager
+def _own_streams() -> Iterator[None]:
+    """What the program puts in the place of `sys.stdout` and `sys.stderr` is flushed at its end, and gone with it."""
+    former = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+    try:
+        yield
+    finally:
+        for name, stream in former.items():
+            if (own := getattr(sys, name, None)) is not stream:
+                with contextlib.suppress(Exception):  # such as that it is closed
+                    own.flush()  # type: ignore[union-attr]
+                setattr(sys, name, stream)
 
 
 def _parsed(code: str, file: str) -> tuple[ast.Module, str]:

@@ -9,6 +9,7 @@ import contextlib
 import re
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 LAST_RESULTS = ("_", "__", "___")
@@ -26,15 +27,17 @@ class SessionNames:
     """
 
     def __init__(self, namespace: dict[str, Any], names: tuple[str, ...]) -> None:
-        self._namespace, self._names = namespace, names
+        self._namespace, self.names = namespace, names
         self._kept: dict[str, Any] = {}
         self._numbered: dict[str, Any] = {}
+        self._aside: dict[str, Any] = {}
 
     def enter(self) -> None:
         """A cell of the session begins."""
         with _lock:
             latest = _in_place.get(id(self._namespace), lambda: None)()
             if latest is self:
+                self._put_back()
                 return
             if latest is not None:
                 latest._take_out()
@@ -42,7 +45,26 @@ class SessionNames:
             _in_place[id(self._namespace)] = weakref.ref(self)
 
     def _take_out(self) -> None:
-        self._kept = {name: self._namespace.pop(name) for name in self._names if name in self._namespace}
+        kept = {name: self._namespace.pop(name) for name in self.names if name in self._namespace}
+        self._kept, self._aside = {**self._aside, **kept}, {}
+
+    def _put_back(self) -> None:
+        for name, value in self._aside.items():
+            self._namespace.setdefault(name, value)
+        self._aside.clear()
+
+    @contextlib.contextmanager
+    def set_aside(self, ours: dict[str, Any]) -> Iterator[None]:
+        """Take what is ours out of the namespace meanwhile, or until a cell begins; what users have bound there stays."""
+        with _lock:
+            for name, value in {**self._numbered, **ours}.items():
+                if self._namespace.get(name, self) is value:
+                    self._aside[name] = self._namespace.pop(name)
+        try:
+            yield
+        finally:
+            with _lock:
+                self._put_back()
 
     def close(self) -> None:
         """The session ends: its results and inputs are released, and the names are gone unless they are another's now."""

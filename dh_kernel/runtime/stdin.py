@@ -12,9 +12,10 @@ import contextlib
 import functools
 import importlib
 import io
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _CHUNK = 512 << 10
@@ -88,6 +89,50 @@ class FrontEndInput(io.TextIOWrapper):
         return self._raw.begun
 
 
+@contextlib.contextmanager
+def inherited(place: Any) -> Iterator[None]:
+    """File descriptor 0 as that of the process that runs a script, for `open(0)` and for programs that the script starts.
+
+    Args:
+        place: the `process`, and the `machine` on which it is: elsewhere, and where it has no such file, nothing changes.
+    """
+    theirs = _open_theirs(place)
+    if theirs is None:
+        yield
+        return
+    before, opened = os.dup(0), os.fstat(theirs)
+    os.dup2(theirs, 0)
+    os.close(theirs)
+    try:
+        yield
+    finally:
+        if _is_free_or(opened):  # what closes it, as `open(0)` does in the end, leaves its number to whoever opens next
+            os.dup2(before, 0)
+        os.close(before)
+
+
+def _open_theirs(place: Any) -> int | None:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
+            if [boot.read(), os.readlink("/proc/self/ns/pid")] != place["machine"]:
+                return None
+        process = int(place["process"])
+        theirs = os.open(f"/proc/{process}/fd/0", os.O_RDONLY | os.O_NOCTTY)
+        # Of a file: from where it has been read to. All others have no such place.
+        with contextlib.suppress(OSError), open(f"/proc/{process}/fdinfo/0", encoding="ascii") as info:
+            os.lseek(theirs, int(info.readline().split()[1]), os.SEEK_SET)
+        return theirs
+    except (OSError, TypeError, KeyError):
+        return None
+
+
+def _is_free_or(opened: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(0), opened)
+    except OSError:
+        return True
+
+
 def install_empty_stdin(current: Callable[[], object | None]) -> None:
     """Let cells, and the programs that they start, find standard input at its end; nobody else.
 
@@ -141,6 +186,9 @@ class _CellStdin(io.TextIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        """It stays open: it is not the calling code's alone; `exit()` closes its standard input."""
 
     def isatty(self) -> bool:
         return False

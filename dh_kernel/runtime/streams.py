@@ -10,6 +10,7 @@ is one. Two kernels never see each other's text.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import contextvars
 import functools
@@ -22,6 +23,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +38,7 @@ SETTLE_S = 0.025
 _REMEMBERED_FILES = 5000
 EXACT = "exact:"
 """Before the name of a stream: the text of an exact cell."""
+_UNCHANGED = object()
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _CONSOLE_FILE = "<string>"
 
@@ -157,33 +160,113 @@ class Switchboard:
             self.by_thread_object[thread] = target
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How text becomes bytes: what `io.TextIOWrapper.reconfigure` sets."""
+
+    encoding: str = "utf-8"
+    errors: str = "backslashreplace"
+    newline: str = "\n"
+    line_buffering: bool = False
+    write_through: bool = False
+
+    def applied(self, text: str) -> str:
+        """The text as an exact cell takes it, which carries the bytes of other encodings."""
+        raw = text.replace("\n", self.newline).encode(self.encoding, self.errors)
+        return raw.decode("utf-8", "surrogateescape")
+
+
 class RoutedStream(io.TextIOBase):
     """`sys.stdout` or `sys.stderr` of the server while a kernel is there."""
 
     def __init__(self, name: str, switchboard: Switchboard, previous: Any) -> None:
         self._name, self._switchboard, self._previous = name, switchboard, previous
         self._forked = False
+        self._kept: Any = None
+        self._usual = Manner(line_buffering=name == "stderr")
+        self._manners: weakref.WeakKeyDictionary[Target, Manner] = weakref.WeakKeyDictionary()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        """A forked process has none of our threads: its text goes to its file descriptor, which a launched server reads."""
+        """A forked process has none of our threads: its text goes to its file descriptor, which a launched server reads.
+
+        Not by what was here before: Deephaven's own stream calls Java, which has no threads there either. It is kept: to let
+        go of it would call Java as well.
+        """
         self._forked = True
+        own = getattr(sys, f"__{self._name}__", None)
+        if own is not None:
+            self._kept, self._previous = self._previous, own
 
     @property
     def name(self) -> str:
         return f"<{self._name}>"
 
-    encoding = "utf-8"
-    errors = "backslashreplace"
+    mode = "w"
+
     dh_kernel_routed = True
+
+    # --- what `reconfigure` sets, for the calling code's cell alone: this stream is everybody's
+
+    @property
+    def _manner(self) -> Manner:
+        target = None if self._forked else self._switchboard.current()
+        return self._manners.get(target, self._usual) if target is not None else self._usual
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._manner.encoding
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return self._manner.errors
+
+    @property
+    def line_buffering(self) -> bool:
+        return self._manner.line_buffering
+
+    @property
+    def write_through(self) -> bool:
+        return self._manner.write_through
+
+    def reconfigure(
+        self,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: Any = _UNCHANGED,
+        line_buffering: bool | None = None,
+        write_through: bool | None = None,
+    ) -> None:
+        """As `io.TextIOWrapper` does. Text is never held back, and it is the bytes of a script's output that are encoded so:
+        notebooks are text.
+        """
+        given = {"encoding": encoding, "errors": errors, "line_buffering": line_buffering, "write_through": write_through}
+        target = None if self._forked else self._switchboard.current()
+        if target is None:
+            self._previous.reconfigure(**{name: value for name, value in given.items() if value is not None})
+            return
+        if newline not in (_UNCHANGED, None, "", "\n", "\r", "\r\n"):
+            raise ValueError(f"illegal newline value: {newline}")
+        if encoding is not None:
+            codecs.lookup(encoding)
+            given["errors"] = errors or "strict"
+        if errors is not None:
+            codecs.lookup_error(errors)
+        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if newline is not _UNCHANGED:
+            changed["newline"] = newline or "\n"
+        self._manners[target] = replace(self._manner, **changed)
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         target = None if self._forked else self._switchboard.current()
         if target is not None:
-            target.write_text(self._name, text)
+            manner = self._manners.get(target) if self._manners else None
+            exact = getattr(target, "exact", False)
+            target.write_text(self._name, manner.applied(text) if manner is not None and exact else text)
             return len(text)
         for take in () if self._forked else self._switchboard.unowned:
             take(self._name, text)
@@ -193,11 +276,23 @@ class RoutedStream(io.TextIOBase):
     def write_bytes(self, raw: bytes) -> None:
         target = None if self._forked else self._switchboard.current()
         exact = getattr(target, "exact", False)  # not so in a cell of another version of the runtime
-        self.write(raw.decode("utf-8", "surrogateescape" if exact else "replace"))
+        text = raw.decode("utf-8", "surrogateescape" if exact else "replace")
+        if target is not None:
+            target.write_text(self._name, text)
+        else:
+            self.write(text)
 
     def flush(self) -> None:
         if self._forked or self._switchboard.current() is None:
             self._previous.flush()
+
+    def close(self) -> None:
+        """It stays open: it is not the calling code's alone."""
+        self.flush()
+
+    def detach(self) -> _RoutedBytes:  # type: ignore[override]
+        """The stream for bytes; this one can be used all the same."""
+        return self.buffer
 
     def writable(self) -> bool:
         return True
@@ -215,6 +310,8 @@ class RoutedStream(io.TextIOBase):
 
 
 class _RoutedBytes(io.RawIOBase):
+    mode = "wb"
+
     def __init__(self, stream: RoutedStream) -> None:
         self._stream = stream
 
@@ -231,6 +328,14 @@ class _RoutedBytes(io.RawIOBase):
 
     def fileno(self) -> int:
         return self._stream.fileno()
+
+    @property
+    def name(self) -> str:
+        return self._stream.name
+
+    @property
+    def raw(self) -> _RoutedBytes:
+        return self
 
 
 def install_switchboard() -> Switchboard:

@@ -62,12 +62,28 @@ class MainThread:
     def run(self) -> int:
         """Run the loop until `stop`; returns the exit code. Called by the main thread only."""
         asyncio.set_event_loop(self.loop)
+        process = os.getpid()
         while self._exit_code is None:
             try:
                 self.loop.run_forever()
             except BaseException:  # the edge of what runs here: also SystemExit and KeyboardInterrupt end only that
+                if os.getpid() != process:  # but a process that has been forked by a callback
+                    _end_fork()
                 continue
         return self._exit_code
+
+
+def _end_fork() -> None:
+    """End a forked process, whose loop is its parent's, as the exception that is being handled says."""
+    error, code = sys.exc_info()[1], 1
+    if isinstance(error, SystemExit):
+        code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
+    try:
+        if code and not (isinstance(error, SystemExit) and isinstance(error.code, int)):
+            print(error.code if isinstance(error, SystemExit) else traceback.format_exc(), file=sys.stderr)
+        _flush_files()
+    finally:
+        os._exit(code)
 
 
 def _ignore_interrupts() -> None:
@@ -326,7 +342,7 @@ def _flush_files() -> None:
     import io
 
     for thing in gc.get_objects():
-        if isinstance(thing, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+        if issubclass(type(thing), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
             try:
                 thing.flush()
             except Exception:

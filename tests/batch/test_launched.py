@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from batching import PROGRAM, Runs, bare_environ, end, read_until
+from batching import PROGRAM, TIMEOUT_S, Done, Runs, bare_environ, end, notebook, printed, read_until
 from harness import HEAP, descendants, is_gone, wait_until
 from pydeephaven import Session
 
@@ -290,3 +290,167 @@ def test_serve_ends_when_what_it_serves_has_died(launched: Runs, dies: str) -> N
     finally:
         end(process)
     wait_until(lambda: all(map(is_gone, children)), "nothing is left behind")
+
+
+FORKS = """\
+import os, sys, threading, time
+def ended(pid):
+    print("ended with", os.waitpid(pid, 0)[1] >> 8)
+print("parent")
+pid = os.fork()
+if pid == 0:
+    print("child")
+    sys.exit(0)
+ended(pid)
+pid = os.fork()
+if pid == 0:
+    kept = open("left.txt", "w")
+    kept.write("not closed")
+    raise ValueError("of the child")
+ended(pid)
+print(open("left.txt").read())
+pid = os.fork()
+if pid == 0:
+    sys.exit("a text")
+ended(pid)
+pid = os.fork()
+if pid:
+    ended(pid)
+def first():
+    threading.Thread(target=second).start()
+def second():
+    time.sleep(0.3)
+    print("started by a thread")
+if pid:
+    threading.Thread(target=first).start()
+else:
+    print("a child at the script's end")
+"""
+
+
+@pytest.mark.long
+def test_forked_children_and_threads_of_threads_end_as_under_python(launched: Runs) -> None:
+    script = launched.script("forks.py", FORKS)
+    wanted = launched.python("-u", str(script))
+    done = launched("--no-show-tables", str(script))
+    assert (done.text, done.code) == (wanted.text, 0), done.errors
+    assert done.errors == wanted.errors
+
+
+SURROUNDINGS = """\
+'''What a program finds.'''
+import asyncio, builtins, os, subprocess, sys
+print(sorted(vars()), __doc__, __name__, __file__, __spec__, __cached__)
+print(exit, quit, open is __import__("io").open)
+print([name for name in ("get_ipython", "__IPYTHON__") if hasattr(builtins, name)])
+print([name for name in ("ps1", "ps2", "ps3") if hasattr(sys, name)])
+names = ("TERM", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER", "GIT_PAGER", "MPLBACKEND")
+print({name: os.environ.get(name) for name in names})
+sys.stdout.flush()
+subprocess.run("echo $TERM $FORCE_COLOR $PAGER", shell=True)
+
+async def answer():
+    await asyncio.sleep(0.01)
+    return 42
+
+try:
+    asyncio.get_running_loop()
+except RuntimeError as error:
+    print(error)
+print(asyncio.get_event_loop_policy().get_event_loop().run_until_complete(answer()))
+print(asyncio.run(answer()))
+loop = asyncio.new_event_loop()
+print(loop.run_until_complete(answer()))
+asyncio.set_event_loop(loop)
+print(asyncio.get_event_loop() is loop)
+loop.close()
+if hasattr(asyncio, "Runner"):
+    with asyncio.Runner() as runner:
+        print(runner.run(answer()), runner.run(answer()))
+import anyio
+print(anyio.run(answer))
+
+try:
+    get_ipython()
+except NameError as error:
+    print(error)
+import IPython
+print(IPython.get_ipython())
+IPython.display.display(3)
+import tqdm.auto
+print(tqdm.auto.tqdm.__module__)
+exit(3)
+print("never")
+"""
+
+
+@pytest.mark.long
+def test_a_script_finds_what_python_gives_it_and_no_notebook(launched: Runs) -> None:
+    """Also behind a notebook, whose names are there and whose shell is not; a notebook behind a script has it again."""
+    script = launched.script("around.py", SURROUNDINGS)
+    runs = Runs(launched.folder, {**launched.environ, "TERM": "dumb", "FORCE_COLOR": "0"})
+    wanted = runs.python("-W", "ignore", str(script))
+    assert wanted.code == 3, wanted.errors
+    runs = Runs(launched.folder, {**launched.environ, "TERM": "dumb"})
+    done = runs("--env", "FORCE_COLOR=0", str(script))
+    assert (done.text, done.code) == (wanted.text, 3), done.errors
+    cells = ["kept = 1 + 1\nkept", "import os\nprint(os.environ['TERM'], get_ipython().config is not None, _, Out[1], _i)"]
+    notebook(launched.folder / "first.ipynb", cells)
+    second = "print(os.environ['TERM'], get_ipython().config is not None, _, kept, Out[1], exit)\nasync def g():\n    return 5"
+    notebook(launched.folder / "second.ipynb", [second, "await g()"])
+    launched.script("between.py", "print([name for name in vars() if not name.startswith('__')])\n_ = 'own'")
+    done = runs("first.ipynb", "--then", "between.py", "--then", "-c", "_", "--then", "second.ipynb")
+    assert (done.code, done.text) == (0, "['kept', 'os']\n'own'\n"), done.errors
+    outputs = printed(launched.folder / "first.out.ipynb")
+    assert outputs == ["2", "xterm-color True 2 2 kept = 1 + 1\nkept\n"]
+    outputs = printed(launched.folder / "second.out.ipynb")
+    assert outputs[0].startswith("xterm-color True own 2 2 <")
+    assert outputs[1:] == ["5"]
+
+
+@pytest.mark.long
+def test_a_script_that_ends_itself_shows_its_tables(launched: Runs) -> None:
+    code = "import sys\nfrom deephaven import empty_table\nt = empty_table(2).update('X = i')\nsys.exit({})"
+    done = launched("-c", code.format(0), "--then", "-c", code.format(4).replace("t =", "u ="))
+    assert done.code == 4
+    assert ("Table: t (2 rows" in done.text, "Table: u (2 rows" in done.text) == (True, True)
+
+
+@pytest.mark.long
+def test_a_script_may_replace_and_reconfigure_its_streams(launched: Runs) -> None:
+    code = """\
+import io, sys
+sys.stdout.reconfigure(line_buffering=True)
+print("\u00e9", sys.stdout.encoding, sys.stdout.line_buffering)
+sys.stdout.reconfigure(encoding="latin-1")
+print("\u00e9")
+sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-8")
+print("of a wrapper of its own")
+exit(int(sys.argv[1]))
+"""
+    script = str(launched.script("streams.py", code))
+    wanted = launched.python(script, "0")
+    done = launched(script, "0", "--then", "-c", "print('the next')")
+    assert (done.out, done.errors, done.code) == (wanted.out + b"the next\n", "", 0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_the_standard_input_is_also_that_of_programs_and_of_open(launched: Runs, kind: str) -> None:
+    code = """\
+import os, subprocess
+print(subprocess.run(["head", "-c", "4"], capture_output=True).stdout)
+print(os.read(0, 4))
+print(open(0).read(), end="")
+"""
+    script = str(launched.script("stdin.py", code))
+    data = launched.folder / "data.txt"
+    data.write_bytes(b"one\ntwo\nthree\n")
+    if kind == "pipe":
+        done = launched(script, "--then", "-c", "print('the next')", stdin=data.read_bytes())
+    else:
+        with data.open("rb") as file:
+            process = launched.begin(script, "--then", "-c", "print('the next')", stdin=file)
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        done = Done(process.returncode, out, err)
+    assert (done.text, done.code) == ("b'one\\n'\nb'two\\n'\nthree\nthe next\n", 0), done.errors

@@ -340,3 +340,54 @@ def test_classes_and_dataclasses_know_their_module_and_source(host: Host) -> Non
     code = "import inspect\nclass C27:\n    '''doc'''\n    def method(self):\n        return 1\ninspect.getsource(C27.method)"
     assert host.run(code).text == repr("    def method(self):\n        return 1\n")
     assert host.run("C27.__module__").text == "'__main__'"
+
+
+TOGETHER = """\
+import threading
+formatter = get_ipython().InteractiveTB
+inside, most, plain = [], [0], []
+original = formatter.get_records
+def get_records(*arguments):
+    inside.append(1)
+    most[0] = max(most[0], len(inside))
+    threading.Event().wait(0.01)
+    inside.pop()
+    return original(*arguments)
+formatter.get_records = get_records
+def deep(n):
+    return deep(n - 1) if n else 1 / 0
+def show():
+    for _ in range(3):
+        try:
+            deep(30)
+        except ZeroDivisionError as error:
+            lines = formatter.structured_traceback(type(error), error, error.__traceback__)
+            plain.append("ZeroDivisionError" not in "".join(lines))
+threads = [threading.Thread(target=show) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+del formatter.get_records
+most, any(plain), len(plain)
+"""
+
+
+@pytest.mark.parametrize("host", ["ipython"], indirect=True)
+def test_tracebacks_are_made_one_at_a_time(host: Host) -> None:
+    """Cells of subshells share the shell's formatter, which is made for one thread."""
+    assert host.run(TOGETHER).text == "([1], False, 12)"
+
+
+@pytest.mark.parametrize("host", ["ipython"], indirect=True)
+def test_a_traceback_that_ipython_cannot_format_is_pythons(host: Host) -> None:
+    """It is the error's, and nothing of it stands in the cell's output."""
+    host.run("def fail(*arguments): raise RuntimeError('of the formatter')\nget_ipython().InteractiveTB.get_records = fail")
+    ran = host.run("1 / 0")
+    host.run("del get_ipython().InteractiveTB.get_records")
+    assert ran.stdout == ""
+    assert ran.error is not None
+    assert ran.error["ename"] == "ZeroDivisionError"
+    assert "Traceback (most recent call last)" in ran.traceback
+    assert "1 / 0" in ran.traceback
+    assert "of the formatter" not in ran.traceback

@@ -25,7 +25,7 @@ class Target:
 
     def __init__(self) -> None:
         self.parts: list[tuple[str, str]] = []
-        self.over = False
+        self.over = self.exact = False
 
     def write_text(self, name: str, text: str) -> None:
         self.parts.append((name, text))
@@ -137,6 +137,41 @@ def test_the_stream_refuses_what_is_no_text_and_says_what_it_is(switchboard: Swi
     assert out.write("abc") == 3
     out.writelines(["a", "b"])
     out.flush()
+
+
+def test_the_stream_is_reconfigured_for_one_cell_as_a_text_wrapper_is(switchboard: Switchboard) -> None:
+    out, exact, other = RoutedStream("stdout", switchboard, io.StringIO()), Target(), Target()
+    exact.exact = True
+
+    def script() -> None:
+        with switchboard.entered(exact):
+            out.reconfigure(line_buffering=True, write_through=True)
+            assert (out.line_buffering, out.write_through, out.encoding) == (True, True, "utf-8")
+            out.reconfigure(encoding="latin-1", newline="\r\n")
+            assert (out.encoding, out.errors, out.line_buffering) == ("latin-1", "strict", True)
+            print("é", file=out)
+            out.buffer.write("é".encode())
+            with pytest.raises(UnicodeEncodeError):
+                out.write("€")
+            with pytest.raises(LookupError):
+                out.reconfigure(encoding="no such")
+            with pytest.raises(ValueError, match="newline"):
+                out.reconfigure(newline="x")
+            out.detach().write(b"!")
+            out.close()
+
+    def cell() -> None:
+        with switchboard.entered(other):
+            assert (out.encoding, out.line_buffering, out.write_through) == ("utf-8", False, False)
+            out.reconfigure(encoding="latin-1")
+            print("é€", end="", file=out)
+
+    on_thread(script)
+    on_thread(cell)
+    assert exact_bytes(exact.text) == "é\r\n".encode("latin-1") + "é!".encode()
+    assert other.text == "é€", "a notebook is text"
+    assert not out.closed
+    assert not {name for name in dir(io.TextIOWrapper) if not name.startswith("_")} - set(dir(out))
 
 
 def test_bytes_may_be_written_too(switchboard: Switchboard) -> None:
