@@ -497,12 +497,16 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
         else:
             run.events.put_nowait((session, event, size, begun))
 
-    def _end_runs(self, session: Any, error: DhKernelError) -> bool:
-        """What runs in a session ends with an error; whether that shows anywhere."""
+    def _end_runs(self, session: Any, error: DhKernelError, plain: DhKernelError | None = None) -> bool:
+        """What runs in a session ends with an error; whether that shows anywhere.
+
+        Args:
+            plain: the error without advice for a next cell, for runs that want no notes of ours.
+        """
         hit = False
         for run in self._runs.of_session(session):
             if not run.gone.done():
-                run.gone.set_result(error)
+                run.gone.set_result(plain if plain is not None and run.quiet else error)
                 hit |= not run.is_comm  # what a callback says may be shown nowhere
         return hit
 
@@ -523,7 +527,7 @@ class DeephavenKernel(Kernel):  # type: ignore[misc]
             private=settings.private_names,
             automatic=settings.restart == "automatic",
         )
-        hit = self._end_runs(session, gone)
+        hit = self._end_runs(session, gone, error)
         if hit:
             self._notices.shown()
         self._questions.end_all()
