@@ -52,6 +52,14 @@ def test_a_failing_cell_ends_and_the_next_one_runs(client: Client, code: str) ->
     assert client.value("1 + 1") == "2"
 
 
+@pytest.mark.parametrize(("end", "code"), [("", 0), ("raise SystemExit(3)", 3), ("1 / 0", 1)])
+def test_a_forked_child_ends_where_its_cell_ends(client: Client, end: str, code: int) -> None:
+    """It must not go on in the loop that is its parent's."""
+    cell = f"import os\npid = os.fork()\nif pid == 0:\n    print('child')\n    {end}\n"
+    client.ok(f"{cell}else:\n    code = os.waitpid(pid, 0)[1] >> 8\npid")
+    assert client.value("code") == str(code)
+
+
 def test_five_megabytes_of_source(client: Client) -> None:
     assert client.value("len('" + "x" * 5_000_000 + "')") == "5000000"
 
