@@ -8,6 +8,7 @@ import pytest
 from chromium import Page
 from lab import Lab, Notebook
 
+pytestmark = pytest.mark.long
 HANDLE = ".noUi-handle"
 
 
@@ -19,7 +20,6 @@ def notebook(lab: Lab, page: Page) -> Notebook:
     return made
 
 
-@pytest.mark.long
 def test_interact_follows_its_slider(notebook: Notebook, tmp_path: Path) -> None:
     cell = notebook.run("@widgets.interact(x=(0, 10))\ndef f(x=3): print('x squared is', x * x)")
     notebook.wait_for_text(cell, "x squared is 9")
@@ -96,7 +96,6 @@ def test_anywidget_talks_both_ways_with_buffers(notebook: Notebook) -> None:
     notebook.wait_for_text(counted, "count 1")
 
 
-@pytest.mark.long
 def test_widgets_are_there_again_after_a_reload(notebook: Notebook) -> None:
     cell = notebook.run("kept = widgets.IntSlider(value=6, description='kept', max=10)\nkept")
     notebook.wait_for_text(cell, "6")

@@ -52,6 +52,7 @@ def begin(kernel: Kernel, code: str) -> Run:
     return run
 
 
+@pytest.mark.parametrize("kernel", ["launched", pytest.param("attached", marks=pytest.mark.long)], indirect=True)
 def test_the_reply_comes_within_the_budget(kernel: Kernel) -> None:
     """Whatever the cell waits for, on the main thread of a launched server and on the thread of an attached one."""
     seconds: dict[str, float] = {}

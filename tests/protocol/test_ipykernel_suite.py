@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
 from harness import PYTHON, TIMEOUT_S, Kernel, Run
 
 SUITE = Path(__file__).resolve().parents[2] / "scripts/ipykernel_suite"
@@ -27,6 +28,7 @@ def test_an_entry_that_names_no_test_fails_the_run(tmp_path: Path) -> None:
     assert "test_kernel.py::test_parent_header_and_ident" in done.stderr
 
 
+@pytest.mark.long
 def test_questions_after_a_cell_that_fails_are_answered(launched_kernel: Kernel) -> None:
     """As ipykernel's `test_non_execute_stop_on_error` wants it, also where the questions pass the cell."""
     failing = launched_kernel.send("import time\ntime.sleep(0.5)\nraise ValueError")

@@ -474,6 +474,7 @@ def test_a_cell_that_comes_early_says_what_it_waits_for(held_up: Kernel, gate: G
     assert run.text() == "ready\n"
 
 
+@pytest.mark.long
 def test_a_cell_that_comes_early_can_be_interrupted(held_up: Kernel, gate: Gate) -> None:
     run = held_up.send("print('never')")
     held_up.wait(lambda: bool(run.contents("stream")), "the note")

@@ -98,6 +98,7 @@ def plugin_kind(vanilla: Vanilla, tmp_path_factory: pytest.TempPathFactory) -> I
 
 # What they test is in the engine and in what is shown of it, wherever the server comes from.
 _ON_ANY_SERVER = ("test_lanes.py", "test_table_kinds.py", "test_table_types.py", "test_tables.py")
+_IN_ANY_INTERPRETER = ("test_an_interrupt_of_a_compilation_leaves_the_compiler_whole",)
 _ON_SERVERS_WITH_THE_PLUGIN = ("test_a_cut_stream_loses_and_doubles_nothing", "test_a_wrong_key")
 
 
@@ -111,7 +112,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = getattr(getattr(item, "callspec", None), "params", {}).get("kind")
         name = getattr(item, "originalname", "")
         if (kind == "plugin" and name not in _ON_SERVERS_WITH_THE_PLUGIN) or (
-            kind == "vanilla" and item.path.name in _ON_ANY_SERVER
+            kind == "vanilla" and (item.path.name in _ON_ANY_SERVER or name in _IN_ANY_INTERPRETER)
         ):
             item.add_marker(pytest.mark.long)
 

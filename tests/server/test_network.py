@@ -57,7 +57,7 @@ def sizes_read(client: Client, run: Run) -> list[int]:
     "fault",
     [
         lambda proxy: proxy.cut(),
-        lambda proxy: proxy.half_close(towards_server=True),
+        pytest.param(lambda proxy: proxy.half_close(towards_server=True), marks=pytest.mark.long),
         lambda proxy: proxy.half_close(towards_server=False),
     ],
     ids=["cut", "half-closed towards the server", "half-closed towards the kernel"],
