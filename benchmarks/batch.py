@@ -115,6 +115,8 @@ def _command(bench: Bench, name: str, code: str, then: str = "") -> _Ended:
     environment["IPYTHONDIR"] = str(bench.scratch / "ipython")
     if name == OURS_STANDBY:
         environment |= {**bench.environment(), "DH_KERNEL_STANDBY": "1"}
+    else:
+        environment |= bench.no_spares()
     if name in (OURS, OURS_STANDBY):
         command = [sys.executable, "-c", _RUN, "run", "-c", code]
     elif name == IPYKERNEL:

@@ -100,6 +100,11 @@ class Bench:
             "IPYTHONDIR": str(self.scratch / "ipython"),
         }
 
+    def no_spares(self) -> dict[str, str]:
+        """Besides that, for what must launch its server: a place where no keeper of spare servers is."""
+        (self.scratch / "no-spares/dh-kernel").mkdir(mode=0o700, parents=True, exist_ok=True)
+        return {"XDG_RUNTIME_DIR": str(self.scratch / "no-spares")}
+
 
 def our_kernelspec() -> dict[str, Any]:
     """The kernel of this checkout, run by this interpreter, installed or not."""

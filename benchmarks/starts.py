@@ -128,7 +128,7 @@ def _add(row: Row, names: tuple[str, ...], name: str, metric: str, seconds: floa
 
 @contextlib.contextmanager
 def _kernel(bench: Bench, row: Row, name: str, environ: dict[str, str]) -> Iterator[Kernel]:
-    ours = {"DH_KERNEL_STANDBY": "1"} if name == OURS_STANDBY else {}
+    ours = {"DH_KERNEL_STANDBY": "1"} if name == OURS_STANDBY else bench.no_spares()
     kernel = bench.kernel("ipykernel" if name == EMBEDDED else OURS, {**environ, **ours})
     try:
         yield kernel
