@@ -152,7 +152,7 @@ def _table_at(run: CellRun) -> float:
 def _make_archive(bench: Bench, environ: dict[str, str]) -> None:
     """The warm cache: what a kernel makes some time after its first start."""
     subprocess.run(
-        [sys.executable, "-m", "dh_kernel.training"],
+        [sys.executable, "-c", _COMMAND, "archive", "make"],
         env={**bench.environment(), **environ},
         check=True,
         stdout=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ from dh_kernel.errors import SettingsError
 from dh_kernel.kernelspecs import take_settings_of
 from dh_kernel.launching import archive_folder, provide_environment
 from dh_kernel.server import archives
-from dh_kernel.settings import VARIABLES, load_settings, withhold
+from dh_kernel.settings import VARIABLES
 from dh_kernel.training import Training
 
 
@@ -54,10 +54,7 @@ def make(kernel: str | None, progress: Callable[[str], None]) -> bool:
     Raises:
         SettingsError, ServerStartError: with the next step.
     """
-    settings, problem = load_settings(take_settings_of(kernel) if kernel is not None else [], os.environ)
-    withhold(settings)
-    if problem is not None:
-        raise problem
+    settings = take_settings_of(kernel)
     if settings.endpoint is not None:
         raise SettingsError(f"these settings attach to {settings.endpoint.address}: no server is started.")
     if not settings.class_archive:

@@ -20,7 +20,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKerne
 from dh_kernel.attaching import HIDDEN, KEY_VARIABLE, header_name, may_be_shown
 from dh_kernel.credentials import Unread
 from dh_kernel.errors import SettingsError
-from dh_kernel.settings import KERNELSPEC_VARIABLE, PREFIX, VARIABLES, load_settings
+from dh_kernel.settings import KERNELSPEC_VARIABLE, PREFIX, VARIABLES, Settings, load_settings, withhold
 
 _MODULE = "dh_kernel"
 _FILES = ("key_file", "tls_ca_cert", "tls_client_cert", "tls_client_key")
@@ -51,18 +51,25 @@ class Unreadable:
     reason: str
 
 
-def take_settings_of(kernel: str) -> list[str]:
-    """The command line of a kernelspec; its environment becomes this process's.
+def take_settings_of(kernel: str | None) -> Settings:
+    """The settings of a kernelspec, whose environment becomes this process's; of this process where there is none.
 
     Raises:
-        SettingsError: there is no such kernelspec.
+        SettingsError: there is no such kernelspec, or a setting is wrong.
     """
-    try:
-        spec = KernelSpecManager().get_kernel_spec(kernel)
-    except NoSuchKernel:
-        raise SettingsError(f"there is no kernel {kernel!r}: jupyter kernelspec list shows those there are.") from None
-    os.environ.update(spec.env)
-    return list(spec.argv)
+    arguments: list[str] = []
+    if kernel is not None:
+        try:
+            spec = KernelSpecManager().get_kernel_spec(kernel)
+        except NoSuchKernel:
+            raise SettingsError(f"there is no kernel {kernel!r}: jupyter kernelspec list shows those there are.") from None
+        os.environ.update(spec.env)
+        arguments = list(spec.argv)
+    settings, problem = load_settings(arguments, os.environ)
+    withhold(settings)
+    if problem is not None:
+        raise problem
+    return settings
 
 
 def find(manager: KernelSpecManager | None = None) -> Iterator[Spec | Unreadable]:

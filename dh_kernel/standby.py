@@ -6,7 +6,6 @@ Neighbours: `server.standby` (talks to the keepers), `launching`, `settings`; `c
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,7 @@ from dh_kernel.errors import ServerStartError, SettingsError
 from dh_kernel.kernelspecs import take_settings_of
 from dh_kernel.launching import keep_standby, provide_environment
 from dh_kernel.server import standby
-from dh_kernel.settings import VARIABLES, load_settings, withhold
+from dh_kernel.settings import VARIABLES
 
 _READY_WITHIN_S = 900.0
 _LOOK_EVERY_S = 0.2
@@ -65,10 +64,7 @@ def start(kernel: str | None, progress: Callable[[str], None]) -> State:
     Raises:
         SettingsError, ServerStartError: with the next step.
     """
-    settings, problem = load_settings(take_settings_of(kernel) if kernel is not None else [], os.environ)
-    withhold(settings)
-    if problem is not None:
-        raise problem
+    settings = take_settings_of(kernel)
     if settings.endpoint is not None:
         raise SettingsError(f"these settings attach to {settings.endpoint.address}: there is no server to start ahead.")
     if settings.port:

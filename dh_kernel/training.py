@@ -1,8 +1,7 @@
 """Makes the archive of Java's classes that lets the next servers start sooner: a server's whole start, once more.
 
-By a thread of the kernel some time after its first start, at low priority and no longer than the kernel lives, or by hand:
-
-    python -m dh_kernel.training [--KernelSettings.NAME=VALUE …]
+By a thread of the kernel some time after its first start, at low priority and no longer than the kernel lives, or by hand
+(`archive`).
 
 Neighbours: `server` (the launch; `server.archives` names files), `trial` (a first cell and its table, so that their classes
 are in the archive), `backend` (begins and ends it). Refuses to know Jupyter.
@@ -11,16 +10,13 @@ are in the archive), `backend` (begins and ends it). Refuses to know Jupyter.
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from dh_kernel.errors import DhKernelError
 from dh_kernel.launching import launch_options
 from dh_kernel.server import ServerProcess, archives
-from dh_kernel.settings import Settings, load_settings, withhold
+from dh_kernel.settings import Settings
 from dh_kernel.trial import run_cell
 
 _WRITTEN_WITHIN_S = 180.0
@@ -87,23 +83,3 @@ class Training:
             self._stopped = True
         if self._process is not None:
             self._process.kill()
-
-
-def main() -> int:
-    """Make the archive for the settings of the command line and the environment."""
-    settings, problem = load_settings(sys.argv[1:], os.environ)
-    withhold(settings)
-    try:
-        if problem is not None:
-            raise problem
-        made = Training(settings).run()
-    except DhKernelError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print("The next servers start faster." if made else "There is nothing to make.")
-    return 0
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())

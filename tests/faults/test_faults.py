@@ -74,7 +74,7 @@ def bench(
 
 def make_archive(place: Place, environ: dict[str, str]) -> None:
     """So that starts are quick, and the kernel makes none in the background: a second server would be among the processes."""
-    command = [sys.executable, "-m", "dh_kernel.training"]
+    command = [sys.executable, "-c", "import sys; from dh_kernel.cli import main; sys.exit(main())", "archive", "make"]
     subprocess.run(command, env={**place.environ, **environ}, check=True, timeout=300, capture_output=True)
 
 
