@@ -22,6 +22,7 @@ from jupyter_core.application import JupyterApp
 from traitlets import CUnicode, Type
 
 from dh_kernel import __version__, versions
+from dh_kernel.credentials import Unread
 from dh_kernel.install import DEFAULT_NAME
 from dh_kernel.settings import as_arguments, load_settings
 
@@ -125,7 +126,7 @@ def _report(order: Order, writer: Writer) -> Report:
 
 def _ahead(order: Order) -> Iterator[str]:
     """What takes minutes before anything else happens."""
-    settings, _ = load_settings(as_arguments(order.settings), {**os.environ, **order.environ})
+    settings, _ = load_settings(as_arguments(order.settings), {**os.environ, **order.environ}, secrets=Unread())
     environment = versions.wanted(settings) if order.existing is None else None
     if environment is not None and not environment.exists:
         yield f"installing Deephaven {environment.version} first: that is done once, and takes minutes"

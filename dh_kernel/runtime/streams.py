@@ -264,14 +264,16 @@ class RoutedStream(io.TextIOBase):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         target = None if self._forked else self._switchboard.current()
         if target is not None:
-            manner = self._manners.get(target) if self._manners else None
-            exact = getattr(target, "exact", False)
-            target.write_text(self._name, manner.applied(text) if manner is not None and exact else text)
+            target.write_text(self._name, self._in_its_manner(target, text) if self._manners else text)
             return len(text)
         for take in () if self._forked else self._switchboard.unowned:
             take(self._name, text)
         self._previous.write(text)
         return len(text)
+
+    def _in_its_manner(self, target: Target, text: str) -> str:
+        manner = self._manners.get(target)
+        return manner.applied(text) if manner is not None and getattr(target, "exact", False) else text
 
     def write_bytes(self, raw: bytes) -> None:
         target = None if self._forked else self._switchboard.current()
