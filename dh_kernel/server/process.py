@@ -466,8 +466,8 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:+ExplicitGCInvokesConcurrent",  # the runtime asks for collections; they must not stop the tables
         # A start is short of processors, not of speed. The optimizing compiler, which by default is busy at a start with code
-        # that hardly runs again, waits until code has run so often that it will; formulas, sorts and aggregations of 50
-        # million rows take as long as with the defaults. And the heap begins large enough (below) for few collections.
+        # that hardly runs again, waits until code has run so often that it will. And the heap begins large enough (below) for
+        # few collections.
         "-XX:Tier4InvocationThreshold=400000",
         "-XX:Tier4MinInvocationThreshold=160000",
         "-XX:Tier4CompileThreshold=1600000",
