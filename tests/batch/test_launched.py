@@ -128,6 +128,7 @@ def test_a_server_that_dies_is_exit_code_four(launched: Runs) -> None:
     assert done.code == 4
     assert (done.json["status"], done.json["stdout"]) == ("died", "last words\n")
     assert "exit code 5" in done.json["error"]["value"]
+    assert "%dh" not in done.json["error"]["value"], "advice for a next cell, of which there is none"
 
 
 @pytest.mark.long

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from dh_kernel.errors import ServerDiedError
 from dh_kernel.kernel import DeephavenKernel
 from dh_kernel.model import Endpoint
 from dh_kernel.runs import Run
@@ -75,3 +77,22 @@ async def test_who_wants_no_notes_among_the_output_has_them_from_the_info(kernel
 async def test_without_a_server_the_info_has_nothing_of_one(kernel: Any) -> None:
     kernel.backend.description = None
     assert kernel.kernel_info["deephaven"] is None
+
+
+@pytest.mark.parametrize(("quiet", "said"), [(False, "killed\nRun %dh restart"), (True, "killed")])
+async def test_a_run_that_wants_no_notes_gets_an_error_without_advice(kernel: Any, quiet: bool, said: str) -> None:
+    ended = run(quiet=quiet)
+    kernel._runs.add(ended)
+    kernel.backend.settings = Settings(restart="never")
+    assert kernel.on_gone(ended.session, ServerDiedError("killed"))
+    text = str(ended.gone.result())
+    assert text == said if quiet else text.startswith(said)
+
+
+async def test_a_cell_gets_its_reply_also_where_the_kernel_itself_fails(kernel: Any) -> None:
+    async def broken(run: Run) -> None:
+        raise ZeroDivisionError("a bug")
+
+    kernel._wait_for_session, kernel.log = broken, logging.getLogger(__name__)
+    done = await kernel._run_to_end(run(), "execute", {})
+    assert done.error["evalue"] == "the kernel itself failed: ZeroDivisionError: a bug. Its log has the traceback."
