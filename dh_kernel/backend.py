@@ -431,7 +431,9 @@ class Backend:
     def _open_blocking(self, settings: Settings, process: ServerProcess | None, take_over: str | None = None) -> Session:
         # Heavy, with pydeephaven, numpy and pyarrow: imported while the server starts, and after the first requests.
         from dh_kernel.session import Session, SessionOptions
+        from dh_kernel.session.shipping import runtime_sources
 
+        runtime_sources()  # kept for the opening script
         endpoint = settings.endpoint if process is None else process.wait_ready()
         assert endpoint is not None
         self.timings.mark("ready")

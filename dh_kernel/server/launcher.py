@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import json
 import os
 import signal
@@ -252,14 +251,17 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
     orders["version"] = deephaven_server.__version__
     reports.send(version=orders["version"])
     jvm_args = [*orders["jvm_args"], *_archive_options(orders, deephaven_server, reports)]
+    head_start = _neighbour("headstart")
+    head_start.import_libraries()
     start_jvm(jvm_args=jvm_args, java_home=orders["java_home"])
     _times["jvm"] = time.monotonic()
     import jpy
 
     # After the JVM's start: a `-D` option would be in its list of arguments, which crash reports and diagnostic tools show.
     jpy.get_type("java.lang.System").setProperty("authentication.psk", orders["key"])
+    compiler = head_start.CompilerFiles()
     server = deephaven_server.Server(host="127.0.0.1", port=orders["port"])
-    _begin_warm_up()
+    head_start.warm_up(compiler)
     server.start()
     orders["port"] = server.port
     _times["server"] = time.monotonic()
@@ -291,21 +293,6 @@ def _neighbour(name: str) -> Any:
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _begin_warm_up() -> None:
-    """Do, while the kernel connects, what the first cell would wait for: a first formula takes Deephaven over a second."""
-    from deephaven.execution_context import get_exec_ctx
-
-    context = get_exec_ctx()
-    _Thread(target=_warm_up, args=(context,), name="dh-warm-up", daemon=True).start()
-
-
-def _warm_up(context: Any) -> None:
-    with contextlib.suppress(Exception), context:  # only a head start: the first cell meets any real fault by itself
-        from deephaven import empty_table
-
-        empty_table(1).update(["X = i", "Y = Math.sin(X)"])
 
 
 def _kind(error: BaseException) -> str:

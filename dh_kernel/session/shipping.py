@@ -1,5 +1,8 @@
 """The runtime as one console script: its sources, compressed, with the importer that loads them on the server.
 
+Compiling them takes the server a tenth of a second and more. One that this kernel launched finds them in files too, beside
+which Python keeps what it has compiled; a file is used only as long as it says what was shipped.
+
 Neighbours: `dh_kernel.runtime` (what is shipped), `session` (runs the script). Refuses to know what the runtime does.
 """
 
@@ -9,13 +12,16 @@ import base64
 import functools
 import hashlib
 import json
+import os
 import zlib
 from importlib import resources
 from typing import Any
 
+from dh_kernel import runtime
+
 _LOADER = """
-def _load(name, blob):
-    import base64, importlib.abc, importlib.util, json, linecache, sys, zlib
+def _load(name, blob, folder=None):
+    import base64, importlib.abc, importlib.machinery, importlib.util, json, linecache, os, sys, zlib
     if name not in sys.modules:
         sources = json.loads(zlib.decompress(base64.b64decode(blob)))
         class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -26,10 +32,20 @@ def _load(name, blob):
                 return importlib.util.spec_from_loader(wanted, self, origin="<%s>" % name, is_package=wanted == name)
             def exec_module(self, module):
                 part = "__init__" if module.__name__ == name else module.__name__[len(name) + 1:]
+                module.__file__, code = folder and self.compiled(module.__name__, part) or self.compile(part)
+                exec(code, module.__dict__)
+            def compiled(self, wanted, part):
+                file = os.path.join(folder, part + ".py")
+                try:
+                    with open(file, encoding="utf-8") as opened:
+                        if opened.read() == sources[part]:
+                            return file, importlib.machinery.SourceFileLoader(wanted, file).get_code(wanted)
+                except (OSError, ValueError, ImportError, EOFError):
+                    pass
+            def compile(self, part):
                 file = "<%s>/%s.py" % (name, part)
-                module.__file__ = file
                 linecache.cache[file] = (len(sources[part]), None, sources[part].splitlines(True), file)
-                exec(compile(sources[part], file, "exec", dont_inherit=True), module.__dict__)
+                return file, compile(sources[part], file, "exec", dont_inherit=True)
         sys.meta_path.append(Importer())
         importlib.import_module(name)
     return sys.modules[name]
@@ -54,9 +70,10 @@ def runtime_sources() -> tuple[str, str]:
 def opening_script(variable: str, session_id: str, options: dict[str, Any]) -> str:
     """A console script that leaves the session's channel in the global `variable`, and nothing else."""
     name, blob = runtime_sources()
+    folder = os.path.dirname(runtime.__file__) if options.get("launched") else None
     values = json.dumps({"session_id": session_id, "options": options})
     return (
-        f"{variable} = (lambda made: (exec({_LOADER!r}, made), made['_load']({name!r}, {blob!r}).open_session("
+        f"{variable} = (lambda made: (exec({_LOADER!r}, made), made['_load']({name!r}, {blob!r}, {folder!r}).open_session("
         f"namespace=globals(), **__import__('json').loads({values!r})))[1])({{}})"
     )
 

@@ -20,6 +20,7 @@ import pytest
 from pydeephaven import DHError, Session
 
 import dh_kernel
+import dh_kernel.server
 from dh_kernel.errors import ServerStartError, ServerStartTimeout
 from dh_kernel.model import Death, Endpoint
 from dh_kernel.server import LaunchOptions, ServerProcess, describe
@@ -143,6 +144,33 @@ def test_the_users_namespace_is_clean(launched: Launched) -> None:
     assert [name for name in names if not (name.startswith("__") and name.endswith("__"))] == []
     assert "__warningregistry__" not in names
     assert launched.run("import sys\nanswer = [sys.argv, sys.path[0]]\ndel sys") == [[""], ""]
+
+
+_GIVE = """
+import importlib.util, jpy
+from deephaven import empty_table
+spec = importlib.util.spec_from_file_location("headstart", {file!r})
+ahead = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(ahead)
+loader = jpy.get_type("java.lang.ClassLoader").getSystemClassLoader()
+compiler = jpy.get_type("java.lang.Class").forName("io.deephaven.engine.context.QueryCompilerImpl", True, loader)
+kept = jpy.get_type("org.apache.commons.lang3.reflect.FieldUtils").readStaticField(compiler, "fileManagerCache", True)
+kept = jpy.cast(kept, jpy.get_type("java.util.concurrent.atomic.AtomicReference"))
+kept.set(None)
+files = ahead.CompilerFiles()
+files.give()
+ours = kept.get()
+empty_table(1).update("HeadStart = 7 * ii")
+answer = [ours is not None, ours.equals(kept.get())]
+ahead._quietly(lambda: ahead._import_all(("there_is_no_such_module",)))
+del spec, ahead, loader, compiler, kept, files, ours, importlib, jpy, empty_table
+"""
+
+
+def test_deephaven_compiles_with_the_files_that_were_opened_ahead(launched: Launched) -> None:
+    """And keeps them for the next formula."""
+    file = Path(dh_kernel.server.__file__).parent / "headstart.py"
+    assert launched.run(_GIVE.format(file=str(file))) == [True, True]
 
 
 def test_children_inherit_none_of_our_pipes(launched: Launched) -> None:

@@ -93,6 +93,47 @@ def test_the_runtime_loads_without_us(tmp_path: Path) -> None:
     assert "raise WireError" in done.stdout
 
 
+def loaded_from(folder: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Load the runtime where its files are said to be in a folder, and print where two of its modules came from."""
+    name, blob = runtime_sources()
+    return isolated(
+        f"made = {{}}\nexec({shipping._LOADER!r}, made)\nmodule = made['_load']({name!r}, {blob!r}, {str(folder)!r})\n"
+        f"import importlib\nwire = importlib.import_module({name!r} + '.wire')\n"
+        "print(module.open_session.__code__.co_filename, module.__file__)\n"
+        "print(wire.unpack.__code__.co_filename, wire.__file__)\n",
+        tmp_path,
+    )
+
+
+def test_a_launched_server_loads_what_python_has_compiled_of_the_files(tmp_path: Path) -> None:
+    folder = tmp_path / "runtime"
+    folder.mkdir()
+    for part in ("__init__", "wire"):
+        (folder / f"{part}.py").write_text(
+            (Path(dh_kernel.runtime.__file__).parent / f"{part}.py").read_text("utf-8"), "utf-8"
+        )
+    done = loaded_from(folder, tmp_path)
+    assert done.stdout.split() == [str(folder / "__init__.py")] * 2 + [str(folder / "wire.py")] * 2, done.stderr
+    assert {path.name.partition(".")[0] for path in (folder / "__pycache__").iterdir()} == {"__init__", "wire"}
+
+
+def test_a_file_that_says_something_else_than_was_shipped_is_not_used(tmp_path: Path) -> None:
+    """As after an upgrade while the kernel runs; and one that is gone or no text is none."""
+    folder = tmp_path / "runtime"
+    folder.mkdir()
+    (folder / "__init__.py").write_bytes(b"\xff\xfe")
+    (folder / "wire.py").write_text("raise SystemExit('wrong file')", "utf-8")
+    name, _ = runtime_sources()
+    assert loaded_from(folder, tmp_path).stdout.split() == [f"<{name}>/__init__.py"] * 2 + [f"<{name}>/wire.py"] * 2
+    assert loaded_from(tmp_path / "nowhere", tmp_path).stdout.count(f"<{name}>/") == 4
+
+
+def test_only_a_launched_server_is_told_of_the_files() -> None:
+    folder = str(Path(dh_kernel.runtime.__file__).parent)
+    assert folder not in SCRIPT
+    assert folder in opening_script("v", "s", {"launched": True})
+
+
 def test_without_deephaven_the_script_says_what_is_missing(tmp_path: Path) -> None:
     blocked = (
         "class NoDeephaven:\n"
