@@ -169,11 +169,11 @@ def main() -> None:
     reports.send(port=orders["port"])
     if standby is None:
         reports.close()
-    java_ends = orders["make_archive"]
+    making = (orders["archive_made"], orders["java_version"], orders["java_home"]) if orders["make_archive"] else None
     orders.clear()
     exit_code = main_thread.run()
-    if java_ends:
-        _end_java(exit_code)
+    if making is not None:
+        _write_archive(*making)
     _end(exit_code)
 
 
@@ -270,13 +270,14 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
 
 def _archive_options(orders: dict[str, Any], deephaven_server: Any, reports: Reports) -> list[str]:
     """Java's options for its archive of classes: to use it, or to write it when this process ends."""
+    orders["archive_made"] = None
     if not orders["archives"]:
         return []
     archives = _neighbour("archives")
     jars = os.path.join(os.path.dirname(deephaven_server.__file__), "jars")
     path = archives.archive_path(orders["archives"], orders["java_home"], jars, orders["jvm_args"])
     if orders["make_archive"]:
-        made = archives.begin(path) if path else None
+        made = orders["archive_made"] = archives.begin(path) if path else None
         reports.send(archive=path, archive_made=made)
         return list(archives.options_to_make(made, orders["java_version"])) if made else []
     options: list[str] = archives.options_to_use(path, orders["java_version"]) if path else []
@@ -306,11 +307,20 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
 
 
-def _end_java(exit_code: int) -> None:
-    """End in Java's good order, in which it writes its archive."""
+def _write_archive(path: str | None, java_version: int, java_home: str) -> None:
+    """Write the archive of classes; where Java does it, by ending in its good order."""
     import jpy
 
-    jpy.get_type("java.lang.System").exit(exit_code)
+    archives, system = _neighbour("archives"), jpy.get_type("java.lang.System")
+    if path is None:
+        return
+    if archives.writes_by_itself(java_version):
+        system.exit(0)
+    import ctypes
+
+    ctypes.CDLL("ucrtbase" if os.name == "nt" else None).fflush(None)  # Java has not closed its list of classes
+    arguments = jpy.get_type("java.lang.management.ManagementFactory").getRuntimeMXBean().getInputArguments().toArray()
+    archives.write(path, java_home, [str(argument) for argument in arguments], system.getProperty("java.class.path"))
 
 
 def _end(exit_code: int) -> None:

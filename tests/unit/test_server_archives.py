@@ -46,7 +46,9 @@ def test_the_name_follows_what_java_checks(launch: tuple[str, str, str]) -> None
     assert path_of(launch) not in (before, after)
 
 
-@pytest.mark.parametrize("own", ["-XX:SharedArchiveFile=x", "-Xshare:off", "-XX:AOTCache=x", "-XX:AOTMode=off"])
+@pytest.mark.parametrize(
+    "own", ["-XX:SharedArchiveFile=x", "-Xshare:off", "-XX:AOTCache=x", "-XX:AOTMode=off", "-XX:DumpLoadedClassList=x"]
+)
 def test_users_options_of_that_kind_win(launch: tuple[str, str, str], own: str) -> None:
     assert archives.archive_path(*launch, [own]) is None
 
@@ -81,6 +83,35 @@ def test_what_was_begun_long_ago_is_begun_again(launch: tuple[str, str, str]) ->
     hours_ago = time.time() - 7200
     os.utime(path + ".lock", (hours_ago, hours_ago))
     assert archives.begin(path) is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the Java is a shell script")
+def test_it_is_written_by_a_java_with_what_decides_about_classes(launch: tuple[str, str, str]) -> None:
+    made = archives.begin(path_of(launch))
+    assert made is not None
+    [option] = archives.options_to_make(made, 17)
+    assert option.startswith("-XX:DumpLoadedClassList=")
+    Path(option.partition("=")[2]).write_text("java/lang/Object")
+    java = Path(launch[1], "bin/java")
+    java.parent.mkdir()
+    java.write_text('#!/bin/sh\nfor each in "$@"; do echo "$each"; done > "$0.said"\n')
+    java.chmod(0o755)
+    given = ["-Dsecret=x", "-XX:+UseZGC", option, "-Xlog:cds", "-Xmx1g", "-agentlib:a", "--add-opens=a/b=ALL-UNNAMED"]
+    archives.write(made, launch[1], given, "one.jar:two.jar")
+    assert Path(f"{java}.said").read_text().split("\n") == [
+        *("-XX:+UseZGC", "-Xmx1g", "--add-opens=a/b=ALL-UNNAMED", "-Xshare:dump"),
+        *(option.replace("DumpLoadedClassList", "SharedClassListFile"), f"-XX:SharedArchiveFile={made}"),
+        *("-cp", "one.jar:two.jar", ""),
+    ]
+    archives.give_up(path_of(launch), made)
+    assert os.listdir(launch[0]) == []
+    archives.write(made, launch[2], given, "one.jar")  # there is no Java
+
+
+def test_java_25_writes_it_by_itself(launch: tuple[str, str, str]) -> None:
+    assert not archives.writes_by_itself(24)
+    assert archives.writes_by_itself(25)
+    assert archives.options_to_make("a", 25) == ["-XX:AOTCacheOutput=a"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are of POSIX")
