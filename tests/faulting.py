@@ -314,7 +314,10 @@ def output_of_every_kind(bench: Bench) -> None:
 
 
 def full_disk(bench: Bench) -> None:
-    """No room for the JVM's temporary files: the formula fails and says why, the server lives; so does a start meanwhile."""
+    """No room for the JVM's temporary files: a formula fails and says why, and the server lives.
+
+    A start meanwhile says the same, or finds room in what the former server has left.
+    """
     filler = bench.temporary / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -327,10 +330,17 @@ def full_disk(bench: Bench) -> None:
     assert "until %dh restart" in run.text("stderr")
     if bench.number.random() < 0.5:
         bench.dies(bench.kernel.send("import os; os._exit(6)"), "exit code 6")
-        bench.kernel.ok("kept = 1", READY_TIMEOUT_S)
+        run = bench.kernel.run("print('here')", READY_TIMEOUT_S)
+        if run.reply["status"] == "error":
+            assert "no space is left on the disk of " + str(bench.temporary) in run.error["evalue"]
+            assert "TMPDIR" in run.error["evalue"]
+            filler.unlink()
+            run = bench.kernel.ok("print('here')", READY_TIMEOUT_S)
+        assert FRESH in run.text("stderr")
         bench.server_was_replaced(bench.server)
+        bench.kernel.ok("kept = 1")
         bench.died = False
-    filler.unlink()
+    filler.unlink(missing_ok=True)
     # Another formula: the engine remembers that it could not compile the first one, which the note says.
     bench.kernel.ok(f"from deephaven import empty_table\nt = empty_table(1).update('B = i - {number}');")
 

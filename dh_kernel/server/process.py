@@ -154,9 +154,11 @@ class ServerProcess:
                 " (DH_KERNEL_START_TIMEOUT allows more). " + self._log_text()
             )
         self._dead.wait(_END_TIMEOUT_S)  # its last words
-        if self.archive_used and self.archive is not None and not self._was_ended_from_outside():
+        failure = self._failure or _Failure("", "", "")
+        known = self._known_cause(failure)
+        if known is None and self.archive_used and self.archive is not None and not self._was_ended_from_outside():
             archives.discard(self.archive)  # which may be why
-        raise ServerStartError(self._why_not_started())
+        raise ServerStartError(known or self._why_not_started(failure))
 
     def on_exit(self, callback: Callable[[Death], None]) -> None:
         """Call this once the process has ended, from the watching thread; at once if it has ended already."""
@@ -364,9 +366,9 @@ class ServerProcess:
             self._failure = _Failure(report["error"], report["message"], report["trace"])
             self._settled.set()
 
-    def _why_not_started(self) -> str:
+    def _known_cause(self, failure: _Failure) -> str | None:
+        """What is wrong outside of the server, with the next step."""
         options = self.options
-        failure = self._failure or _Failure("", "", "")
         clues = "\n".join((failure.message, *self.log_tail()))
         if failure.kind == "no-deephaven":
             return f"{options.python} has no deephaven-server: install it there, or set DH_KERNEL_PYTHON to one that has it"
@@ -374,10 +376,18 @@ class ServerProcess:
             return f"Port {options.port} is in use. Set DH_KERNEL_PORT to another, or to 0 for any free one"
         if "No Java compiler" in clues:
             return f"{self.java.home} has no Java compiler: set DH_KERNEL_JAVA_HOME to the folder of a JDK {OLDEST} or newer"
+        if "No space left on device" in clues:
+            return (
+                f"The Deephaven server did not start: no space is left on the disk of {self.temporary_folder}, where its "
+                f"temporary files are. Make some, or set TMPDIR to another folder. {self._log_text()}"
+            )
         if "heap" in clues and (failure.kind == "no-jvm" or "initialization of VM" in clues):
             return f"Java refuses a heap of {options.heap} (DH_KERNEL_HEAP). {self._log_text()}"
+        return None
+
+    def _why_not_started(self, failure: _Failure) -> str:
         if failure.kind == "no-jvm":
-            return f"Java refuses its options {' '.join(options.jvm_args)} (DH_KERNEL_JVM_ARGS). {self._log_text()}"
+            return f"Java refuses its options {' '.join(self.options.jvm_args)} (DH_KERNEL_JVM_ARGS). {self._log_text()}"
         first_line = failure.message.partition("\n")[0] or self._ending()
         return "\n".join(
             filter(None, (f"The Deephaven server did not start: {first_line}. {self._log_text()}", failure.trace))
