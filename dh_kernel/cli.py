@@ -226,7 +226,8 @@ def _add_archive(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser(
         "archive",
         help="the archives of Java's classes that servers start from",
-        description="The archives of Java's classes that servers start from. A kernel makes its own after the first start.",
+        description="The archives of Java's classes that servers start from. A kernel makes its own after the first start."
+        " `remove` also removes the formulas that are kept.",
     )
     parser.set_defaults(command=_archive)
     parser.add_argument("action", choices=("make", "remove", "status"), help="make one now, remove all, what there is")

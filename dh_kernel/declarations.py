@@ -189,7 +189,7 @@ class Settings:
     class_archive: bool = setting(
         True,
         "Start launched servers from an archive of Java's classes, which is made once, some time after the first start, and"
-        " kept in the user's cache folder.",
+        " kept in the user's cache folder; there also the formulas that were compiled, for the next servers.",
     )
     deephaven_version: str = setting(
         "",

@@ -14,11 +14,13 @@ import contextlib
 import glob
 import hashlib
 import os
+import shutil
 import subprocess
 import time
 
 MOST_KEPT = 4
 _SUFFIX = ".jsa"
+_FORMULAS = "formulas-"
 _FORM = "2"  # of what is in an archive; those of another are not used
 _AHEAD_OF_TIME = 25  # the first Java that makes such a cache in one run
 _OWN_OPTIONS = ("-XX:SharedArchiveFile", "-XX:ArchiveClassesAtExit", "-XX:DumpLoadedClassList", "-XX:AOT", "-Xshare")
@@ -52,6 +54,17 @@ def archive_path(folder: str, java_home: str, jars: str, jvm_args: list[str]) ->
     parts += [_stamps(path) for path in sorted(glob.glob(os.path.join(glob.escape(jars), "*.jar")))]
     digest = hashlib.sha256("\0".join([*parts, *options]).encode("utf-8", "surrogateescape")).hexdigest()
     return os.path.join(folder, digest[:24] + _SUFFIX)
+
+
+def formulas_folder(folder: str, jars: str) -> str | None:
+    """Where formulas that were compiled with these jars are kept, or will be; None if others may write there."""
+    stamps = [jars, *(_stamps(path) for path in sorted(glob.glob(os.path.join(glob.escape(jars), "*.jar"))))]
+    path = os.path.join(
+        folder, _FORMULAS + hashlib.sha256("\0".join(stamps).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    )
+    with contextlib.suppress(OSError):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    return path if _is_ours(folder) and (_is_ours(path) or not os.path.lexists(path)) else None
 
 
 def _stamps(path: str) -> str:
@@ -136,6 +149,8 @@ def finish(path: str, made: str) -> bool:
     give_up(path, made)
     for old in sorted(finished(os.path.dirname(path)), key=_age)[MOST_KEPT:]:
         _remove(old)
+    for old in sorted(_kept_formulas(os.path.dirname(path)), key=_age)[MOST_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
     return done
 
 
@@ -162,9 +177,15 @@ def forget_failures(folder: str) -> None:
         _remove(file)
 
 
+def _kept_formulas(folder: str) -> list[str]:
+    return glob.glob(os.path.join(glob.escape(folder), _FORMULAS + "*"))
+
+
 def clear(folder: str) -> int:
-    """Remove all archives; how many there were."""
+    """Remove all archives and the formulas that are kept beside them; how many archives there were."""
     count = len(finished(folder))
+    for kept in _kept_formulas(folder):
+        shutil.rmtree(kept, ignore_errors=True)
     for file in glob.glob(os.path.join(glob.escape(folder), f"*{_SUFFIX}*")):
         _remove(file)
     return count

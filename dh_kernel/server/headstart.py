@@ -3,7 +3,8 @@
 - The libraries that Deephaven imports are imported while the Java virtual machine starts.
 - The Java compiler opens all of Deephaven's jars before its first formula, and keeps them open. It does so while the server is
   made, and Deephaven takes it over from here.
-- A first formula loads and warms much of the engine: it runs while the server opens its port.
+- A first formula loads and warms much of the engine: it runs while the server opens its port. Where it was compiled for a
+  former server (`formulas.py`), that is all it does, and the compiler is warmed afterwards.
 - IPython is imported then too, for the cells.
 
 Neighbours: `launcher.py` loads this file in the server's interpreter. Nothing of dh_kernel.
@@ -20,6 +21,7 @@ from typing import Any
 _OF_DEEPHAVEN = ("numpy", "pandas", "pyarrow", "pyarrow.compute")
 _OF_CELLS = ("IPython.core.interactiveshell", "IPython.core.shellapp", "IPython.core.payloadpage", "comm")
 _JARS_WITHIN_S = 30.0
+_FIRST = ["X = i", "Y = Math.sin(X)"]
 
 
 class _Thread(threading.Thread):
@@ -94,18 +96,67 @@ class CompilerFiles:
         )
 
 
-def warm_up(compiler: CompilerFiles) -> None:
-    """Begin with what the first cell would wait for. Call it when the server is made."""
-    from deephaven.execution_context import get_exec_ctx
+class HeadStart:
+    """What is done ahead from the moment on in which the JVM runs.
 
-    context = get_exec_ctx()
-    _begin("dh-warm-up", lambda: _first_formula(context, compiler))
-    _begin("dh-imports", lambda: _import_all(_OF_CELLS))
+    Where formulas of former servers are kept, the first one needs no compiler. That begins later then, once the server runs.
+
+    Args:
+        formulas: the `KeptFormulas` of this server; None: all formulas are compiled.
+    """
+
+    def __init__(self, formulas: Any) -> None:
+        self._formulas = formulas
+        self._compiler = None if formulas is not None and formulas.any else CompilerFiles()
+        self._warm_compiler: Callable[[], None] | None = None
+
+    def server_made(self) -> None:
+        """Begin with what the first cell would wait for."""
+        from deephaven.execution_context import get_exec_ctx
+
+        context, compiler, formulas = get_exec_ctx(), self._compiler, self._formulas
+        if formulas is not None:
+            _quietly(lambda: _say_version(context))
+        if compiler is not None:
+            _begin("dh-warm-up", lambda: _compile(context, compiler, _FIRST))
+        else:
+            _begin("dh-warm-up", lambda: _load(context, formulas, _FIRST))
+            self._warm_compiler = lambda: _compile(context, CompilerFiles(), [f"{formulas.passing} = ii"])
+        _begin("dh-imports", lambda: _import_all(_OF_CELLS))
+        if formulas is not None:
+            _begin("dh-formulas", formulas.keep_on)
+
+    def server_started(self) -> None:
+        """Begin with what a formula would wait for that is new."""
+        if self._warm_compiler is not None:
+            _begin("dh-compiler", self._warm_compiler)
+
+    def end(self) -> None:
+        """Keep what has been compiled. Takes some milliseconds."""
+        if self._formulas is not None:
+            _quietly(self._formulas.keep)
 
 
-def _first_formula(context: Any, compiler: CompilerFiles) -> None:
+def _say_version(context: Any) -> None:
+    """Let the sources of formulas be the same on all servers: they tell the version of the query library, a random one.
+
+    Source: `QueryLibrary` of Deephaven; who adds to the library gives it another, random version.
+    """
+    context.j_exec_ctx.getQueryLibrary().updateVersionString("DEFAULT")
+
+
+def _load(context: Any, formulas: Any, columns: list[str]) -> None:
+    formulas.restore()
+    _update(context, columns)
+
+
+def _compile(context: Any, compiler: CompilerFiles, columns: list[str]) -> None:
     _quietly(compiler.give)
+    _update(context, columns)
+
+
+def _update(context: Any, columns: list[str]) -> None:
     with context:
         from deephaven import empty_table
 
-        empty_table(1).update(["X = i", "Y = Math.sin(X)"])
+        empty_table(1).update(columns)

@@ -153,7 +153,7 @@ def main() -> None:
     _ignore_interrupts()
     reports = Reports(orders["report_fd"], orders["marker"])
     try:
-        _start_server(orders, reports)
+        ahead = _start_server(orders, reports)
         if orders.get("standby"):
             standby = Standby(orders, reports)
             reports.send(stamps=standby.stamps)
@@ -172,6 +172,7 @@ def main() -> None:
     making = (orders["archive_made"], orders["java_version"], orders["java_home"]) if orders["make_archive"] else None
     orders.clear()
     exit_code = main_thread.run()
+    ahead.end()
     if making is not None:
         _write_archive(*making)
     _end(exit_code)
@@ -239,7 +240,8 @@ def _interrupt_until_stopped() -> None:
         never.wait(INTERRUPT_EVERY_S)
 
 
-def _start_server(orders: dict[str, Any], reports: Reports) -> None:
+def _start_server(orders: dict[str, Any], reports: Reports) -> Any:
+    """Start it, and return what is done ahead of its cells."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[union-attr]
     if os.name == "posix":
@@ -259,13 +261,15 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> None:
 
     # After the JVM's start: a `-D` option would be in its list of arguments, which crash reports and diagnostic tools show.
     jpy.get_type("java.lang.System").setProperty("authentication.psk", orders["key"])
-    compiler = head_start.CompilerFiles()
+    ahead = head_start.HeadStart(_kept_formulas(orders, deephaven_server))
     server = deephaven_server.Server(host="127.0.0.1", port=orders["port"])
-    head_start.warm_up(compiler)
+    ahead.server_made()
     server.start()
+    ahead.server_started()
     orders["port"] = server.port
     _times["server"] = time.monotonic()
     reports.send(times=_times)
+    return ahead
 
 
 def _archive_options(orders: dict[str, Any], deephaven_server: Any, reports: Reports) -> list[str]:
@@ -283,6 +287,15 @@ def _archive_options(orders: dict[str, Any], deephaven_server: Any, reports: Rep
     options: list[str] = archives.options_to_use(path, orders["java_version"]) if path else []
     reports.send(archive=path, archive_used=bool(options))
     return options
+
+
+def _kept_formulas(orders: dict[str, Any], deephaven_server: Any) -> Any:
+    """The formulas that were compiled for former servers; None where none are to be used."""
+    if not orders["archives"] or orders["make_archive"]:
+        return None
+    jars = os.path.join(os.path.dirname(deephaven_server.__file__), "jars")
+    kept = _neighbour("archives").formulas_folder(orders["archives"], jars)
+    return _neighbour("formulas").KeptFormulas(kept, os.path.join(orders["workdir"], "cache")) if kept else None
 
 
 def _neighbour(name: str) -> Any:

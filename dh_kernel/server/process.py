@@ -379,7 +379,7 @@ class ServerProcess:
         if "No space left on device" in clues:
             return (
                 f"The Deephaven server did not start: no space is left on the disk of {self.temporary_folder}, where its "
-                f"temporary files are. Make some, or set TMPDIR to another folder. {self._log_text()}"
+                f"temporary files are. Make room there, or set TMPDIR to another folder. {self._log_text()}"
             )
         if "heap" in clues and (failure.kind == "no-jvm" or "initialization of VM" in clues):
             return f"Java refuses a heap of {options.heap} (DH_KERNEL_HEAP). {self._log_text()}"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from dh_kernel.cli import main
 from dh_kernel.errors import NoJavaError
+from dh_kernel.launching import archive_folder
 from dh_kernel.server import LaunchOptions, ServerProcess, find_java
 from dh_kernel.settings import Settings
 from dh_kernel.training import Training
+from dh_kernel.trial import run_cell
 
 
 def java_homes() -> dict[str, str]:
@@ -54,6 +58,54 @@ def test_a_broken_archive_does_no_harm(tmp_path: Path, rest: bytes) -> None:
     server.stop()
     assert server.archive_used
     assert server.endpoint is not None
+
+
+ASK = """
+import glob, json, jpy
+from deephaven import empty_table
+cache = jpy.get_type("java.lang.System").getProperty("deephaven.cacheDir")
+def compiled():
+    files = glob.glob(cache + "/script-session-classes/*/io/deephaven/temp/c_*/Formula.class")
+    return {{file.split("/")[-2] for file in files if b"{factor} * ii" in open(file, "rb").read()}}
+before = compiled()
+value = empty_table(3).update("A = {factor} * ii").to_string()
+with open({answer!r}, "w") as file:
+    json.dump([value, sorted(compiled() - before)], file)
+"""
+
+
+def asked(folder: Path, answer: Path, *factors: int) -> list[tuple[str, list[str]]]:
+    """What a server that has its archives in the folder says of formulas: their values, and what it has compiled for each."""
+    server = started(folder, None)
+    try:
+        assert server.endpoint is not None
+        said = []
+        for factor in factors:
+            code = ASK.format(factor=factor, answer=str(answer))
+            assert run_cell(server.endpoint, code, launched=True, stays=True).error is None
+            said.append(tuple(json.loads(answer.read_text("utf-8"))))
+        return said
+    finally:
+        server.stop()
+
+
+def test_a_formula_is_compiled_once_for_all_servers(tmp_path: Path) -> None:
+    folder, answer = tmp_path / "archives", tmp_path / "answer"
+    folder.mkdir(mode=0o700)
+    for archive in glob.glob(os.path.join(archive_folder(), "*.jsa")):  # for quick starts
+        shutil.copy(archive, folder)
+    [(value, made)] = asked(folder, answer, 41)
+    assert "82" in value
+    assert len(made) == 1
+    [kept] = folder.glob("formulas-*")
+    assert made[0] in {path.name for path in kept.rglob("c_*")}
+    assert asked(folder, answer, 41)[0] == (value, [])
+    [changed] = kept.rglob(made[0])
+    (changed / "Formula.class").write_bytes(b"\xca\xfe\xba\xbe and nothing else")
+    again, other = asked(folder, answer, 41, 43)
+    assert again == (value, made)
+    assert "86" in other[0]
+    assert len(other[1]) == 1
 
 
 @pytest.mark.long
@@ -98,7 +150,7 @@ def test_it_is_made_by_hand_also_where_that_failed_lately(
     said = capsys.readouterr()
     assert said.out.startswith("1 archive of Java's classes, ")
     assert said.err.splitlines() == ["starting a server", "running a cell on a server", "writing the archive"]
-    assert [str(path) for path in folder.iterdir()] == [server.archive]
+    assert [str(path) for path in folder.iterdir() if path.is_file()] == [server.archive]
 
 
 @pytest.mark.long
