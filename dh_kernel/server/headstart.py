@@ -31,8 +31,10 @@ class _Thread(threading.Thread):
     is_pydev_daemon_thread = True
 
 
-def _begin(name: str, task: Callable[[], None]) -> None:
-    _Thread(target=_quietly, args=(task,), name=name, daemon=True).start()
+def _begin(name: str, task: Callable[[], None]) -> threading.Thread:
+    thread = _Thread(target=_quietly, args=(task,), name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _quietly(task: Callable[[], None]) -> None:
@@ -109,6 +111,7 @@ class HeadStart:
         self._formulas = formulas
         self._compiler = None if formulas is not None and formulas.any else CompilerFiles()
         self._warm_compiler: Callable[[], None] | None = None
+        self._threads: list[threading.Thread] = []
 
     def server_made(self) -> None:
         """Begin with what the first cell would wait for."""
@@ -118,23 +121,31 @@ class HeadStart:
         if formulas is not None:
             _quietly(lambda: _say_version(context))
         if compiler is not None:
-            _begin("dh-warm-up", lambda: _compile(context, compiler, _FIRST))
+            self._begin("dh-warm-up", lambda: _compile(context, compiler, _FIRST))
         else:
-            _begin("dh-warm-up", lambda: _load(context, formulas, _FIRST))
+            self._begin("dh-warm-up", lambda: _load(context, formulas, _FIRST))
             self._warm_compiler = lambda: _compile(context, CompilerFiles(), [f"{formulas.passing} = ii"])
-        _begin("dh-imports", lambda: _import_all(_OF_CELLS))
+        self._begin("dh-imports", lambda: _import_all(_OF_CELLS))
         if formulas is not None:
             _begin("dh-formulas", formulas.keep_on)
 
     def server_started(self) -> None:
         """Begin with what a formula would wait for that is new."""
         if self._warm_compiler is not None:
-            _begin("dh-compiler", self._warm_compiler)
+            self._begin("dh-compiler", self._warm_compiler)
+
+    def wait(self) -> None:
+        """Until all that was begun is done."""
+        for thread in self._threads:
+            thread.join()
 
     def end(self) -> None:
         """Keep what has been compiled. Takes some milliseconds."""
         if self._formulas is not None:
             _quietly(self._formulas.keep)
+
+    def _begin(self, name: str, task: Callable[[], None]) -> None:
+        self._threads.append(_begin(name, task))
 
 
 def _say_version(context: Any) -> None:

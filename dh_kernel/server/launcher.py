@@ -155,6 +155,7 @@ def main() -> None:
     try:
         ahead = _start_server(orders, reports)
         if orders.get("standby"):
+            ahead.wait()
             standby = Standby(orders, reports)
             reports.send(stamps=standby.stamps)
     except BaseException as error:  # the edge of the process
