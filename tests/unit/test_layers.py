@@ -114,9 +114,9 @@ ONLY = {
         "runtime/ipython_magics",
         "runtime/ipython_profile",
     },
-    "deephaven": {"runtime", "plugin", "server/launcher"},
+    "deephaven": {"runtime", "plugin", "server/headstart"},
     "deephaven_internal": {"runtime/engine"},
-    "jpy": {"runtime", "server/launcher", "server/adoption"},
+    "jpy": {"runtime", "server/launcher", "server/adoption", "server/headstart"},
     "deephaven_server": {"server/launcher"},
     "jupyter_client": {"install", "kernelspecs", "standby", "batch", "kernel", "app"},
     "nbclient": {"batch/notebooks"},
@@ -200,13 +200,14 @@ def test_the_launcher_and_the_runtime_need_nothing_that_a_server_lacks() -> None
             assert not tops & {"IPython", "traitlets"}, module
         if module.stem != "debugger":
             assert not tops & DEBUGPY, module
-    tops = {name.split(".")[0] for name in imports_of(ROOT / "server/launcher.py")}
-    assert tops <= sys.stdlib_module_names | {"deephaven_server", "deephaven", "jpy"}
+    for name in ("launcher", "headstart", "adoption", "archives", "formulas"):
+        tops = {name.split(".")[0] for name in imports_of(ROOT / f"server/{name}.py")}
+        assert tops <= sys.stdlib_module_names | {"deephaven_server", "deephaven", "jpy"}, name
 
 
 def test_the_server_room_needs_the_standard_library_only() -> None:
     for module in (ROOT / "server").glob("*.py"):
-        if module.stem not in ("launcher", "adoption"):
+        if module.stem not in ("launcher", "headstart", "adoption"):
             assert {name.split(".")[0] for name in imports_of(module)} <= sys.stdlib_module_names | {"dh_kernel"}, module
 
 
