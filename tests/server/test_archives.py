@@ -89,6 +89,7 @@ def asked(folder: Path, answer: Path, *factors: int) -> list[tuple[str, list[str
         server.stop()
 
 
+@pytest.mark.long
 def test_a_formula_is_compiled_once_for_all_servers(tmp_path: Path) -> None:
     folder, answer = tmp_path / "archives", tmp_path / "answer"
     folder.mkdir(mode=0o700)
