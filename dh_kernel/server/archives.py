@@ -3,9 +3,10 @@
 Java 17 to 24 share class data (`-XX:SharedArchiveFile`, JEP 310), newer ones have an ahead-of-time cache (`-XX:AOTCache`, JEP
 514). Either belongs to one Java, one set of jars and one set of options; Java checks that and starts without where it does not
 fit. The first is written by a Java of its own from a list of the classes that the server has loaded: what a server writes by
-itself at its end (JEP 350) lacks the classes of old compilers, and needs a second archive beneath it, which makes starts six
-hundredths slower. Neighbours: `launcher.py` loads this file in the server's interpreter and asks for options;
-`dh_kernel.training` makes archives. The standard library only; nothing here raises for what is wrong in the folder.
+itself at its end (JEP 350) lacks the classes of old compilers, and needs a second archive beneath it.
+
+Neighbours: `launcher.py` loads this file in the server's interpreter and asks for options; `dh_kernel.training` makes
+archives. The standard library only; nothing here raises for what is wrong in the folder.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _FORM = "2"  # of what is in an archive; those of another are not used
 _AHEAD_OF_TIME = 25  # the first Java that makes such a cache in one run
 _OWN_OPTIONS = ("-XX:SharedArchiveFile", "-XX:ArchiveClassesAtExit", "-XX:DumpLoadedClassList", "-XX:AOT", "-Xshare")
 _CLASSES = ".classes"
-# At a random address, Java's default, each start would write all of it anew: 50 MB more memory and a twentieth of a second.
+# At a random address, Java's default, each start would write all of it anew, into memory of its own.
 _WHERE_IT_WAS_MADE_FOR = ("-XX:+UnlockDiagnosticVMOptions", "-XX:ArchiveRelocationMode=0")
 _NOT_FOR_WRITING = (
     "-D",
@@ -44,27 +45,35 @@ def archive_path(folder: str, java_home: str, jars: str, jvm_args: list[str]) ->
     """Where the archive for a launch is, or will be; None where the user has options of their own for it.
 
     Args:
-        jars: the folder with Deephaven's jars.
+        jars: what `stamps_of` says of Deephaven's jars.
     """
     if any(argument.startswith(_OWN_OPTIONS) for argument in jvm_args):
         return None
     # Options that count are those of the virtual machine itself; sizes and paths do not.
     options = sorted(argument for argument in jvm_args if argument.startswith("-XX:") and os.sep not in argument)
     parts = [_FORM, os.path.realpath(java_home), _stamps(os.path.join(java_home, "release")), jars]
-    parts += [_stamps(path) for path in sorted(glob.glob(os.path.join(glob.escape(jars), "*.jar")))]
-    digest = hashlib.sha256("\0".join([*parts, *options]).encode("utf-8", "surrogateescape")).hexdigest()
-    return os.path.join(folder, digest[:24] + _SUFFIX)
+    return os.path.join(folder, _digest("\0".join([*parts, *options])) + _SUFFIX)
 
 
 def formulas_folder(folder: str, jars: str) -> str | None:
-    """Where formulas that were compiled with these jars are kept, or will be; None if others may write there."""
-    stamps = [jars, *(_stamps(path) for path in sorted(glob.glob(os.path.join(glob.escape(jars), "*.jar"))))]
-    path = os.path.join(
-        folder, _FORMULAS + hashlib.sha256("\0".join(stamps).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    )
+    """Where formulas that were compiled with these jars are kept, or will be; None if others may write there.
+
+    Args:
+        jars: what `stamps_of` says of Deephaven's jars.
+    """
+    path = os.path.join(folder, _FORMULAS + _digest(jars))
     with contextlib.suppress(OSError):
         os.makedirs(folder, mode=0o700, exist_ok=True)
     return path if _is_ours(folder) and (_is_ours(path) or not os.path.lexists(path)) else None
+
+
+def stamps_of(folder: str) -> str:
+    """What tells the jars in a folder from those of another version. Looks at some hundred files."""
+    return "\0".join([folder, *map(_stamps, sorted(glob.glob(os.path.join(glob.escape(folder), "*.jar"))))])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
 def _stamps(path: str) -> str:

@@ -170,12 +170,12 @@ def main() -> None:
     reports.send(port=orders["port"])
     if standby is None:
         reports.close()
-    making = (orders["archive_made"], orders["java_version"], orders["java_home"]) if orders["make_archive"] else None
+    made, java_version, java_home = (orders[name] for name in ("archive_made", "java_version", "java_home"))
     orders.clear()
     exit_code = main_thread.run()
     ahead.end()
-    if making is not None:
-        _write_archive(*making)
+    if made is not None:
+        _write_archive(made, java_version, java_home)
     _end(exit_code)
 
 
@@ -262,7 +262,7 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> Any:
 
     # After the JVM's start: a `-D` option would be in its list of arguments, which crash reports and diagnostic tools show.
     jpy.get_type("java.lang.System").setProperty("authentication.psk", orders["key"])
-    ahead = head_start.HeadStart(_kept_formulas(orders, deephaven_server))
+    ahead = head_start.HeadStart(_kept_formulas(orders))
     server = deephaven_server.Server(host="127.0.0.1", port=orders["port"])
     ahead.server_made()
     server.start()
@@ -275,11 +275,11 @@ def _start_server(orders: dict[str, Any], reports: Reports) -> Any:
 
 def _archive_options(orders: dict[str, Any], deephaven_server: Any, reports: Reports) -> list[str]:
     """Java's options for its archive of classes: to use it, or to write it when this process ends."""
-    orders["archive_made"] = None
+    orders["archive_made"] = orders["jars"] = None
     if not orders["archives"]:
         return []
     archives = _neighbour("archives")
-    jars = os.path.join(os.path.dirname(deephaven_server.__file__), "jars")
+    jars = orders["jars"] = archives.stamps_of(os.path.join(os.path.dirname(deephaven_server.__file__), "jars"))
     path = archives.archive_path(orders["archives"], orders["java_home"], jars, orders["jvm_args"])
     if orders["make_archive"]:
         made = orders["archive_made"] = archives.begin(path) if path else None
@@ -290,12 +290,11 @@ def _archive_options(orders: dict[str, Any], deephaven_server: Any, reports: Rep
     return options
 
 
-def _kept_formulas(orders: dict[str, Any], deephaven_server: Any) -> Any:
-    """The formulas that were compiled for former servers; None where none are to be used."""
+def _kept_formulas(orders: dict[str, Any]) -> Any:
+    """The formulas that were compiled for former servers; None where none are to be used. After `_archive_options`."""
     if not orders["archives"] or orders["make_archive"]:
         return None
-    jars = os.path.join(os.path.dirname(deephaven_server.__file__), "jars")
-    kept = _neighbour("archives").formulas_folder(orders["archives"], jars)
+    kept = _neighbour("archives").formulas_folder(orders["archives"], orders["jars"])
     return _neighbour("formulas").KeptFormulas(kept, os.path.join(orders["workdir"], "cache")) if kept else None
 
 
@@ -321,13 +320,11 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
 
 
-def _write_archive(path: str | None, java_version: int, java_home: str) -> None:
+def _write_archive(path: str, java_version: int, java_home: str) -> None:
     """Write the archive of classes; where Java does it, by ending in its good order."""
     import jpy
 
     archives, system = _neighbour("archives"), jpy.get_type("java.lang.System")
-    if path is None:
-        return
     if archives.writes_by_itself(java_version):
         system.exit(0)
     import ctypes

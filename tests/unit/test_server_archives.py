@@ -23,7 +23,8 @@ def launch(tmp_path: Path) -> tuple[str, str, str]:
 
 
 def path_of(launch: tuple[str, str, str], *jvm_args: str) -> str:
-    path = archives.archive_path(*launch, ["-XX:+UseG1GC", *jvm_args])
+    folder, java, jars = launch
+    path = archives.archive_path(folder, java, archives.stamps_of(jars), ["-XX:+UseG1GC", *jvm_args])
     assert path is not None
     return path
 

@@ -148,14 +148,15 @@ def test_the_folder_follows_the_jars(tmp_path: Path) -> None:
     jars, folder = tmp_path / "jars", tmp_path / "archives"
     jars.mkdir()
     (jars / "one.jar").write_text("1")
-    before = archives.formulas_folder(str(folder), str(jars))
+    stamps = archives.stamps_of(str(jars))
+    before = archives.formulas_folder(str(folder), stamps)
     assert before is not None
-    assert before == archives.formulas_folder(str(folder), str(jars))
+    assert before == archives.formulas_folder(str(folder), archives.stamps_of(str(jars)))
     (jars / "one.jar").write_text("another")
-    assert archives.formulas_folder(str(folder), str(jars)) not in (None, before)
+    assert archives.formulas_folder(str(folder), archives.stamps_of(str(jars))) not in (None, before)
     Path(before).mkdir(mode=0o700)
     assert archives.clear(str(folder)) == 0
     assert not Path(before).exists()
     if os.name == "posix":
         folder.chmod(0o777)
-        assert archives.formulas_folder(str(folder), str(jars)) is None
+        assert archives.formulas_folder(str(folder), stamps) is None
