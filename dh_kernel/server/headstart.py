@@ -24,15 +24,10 @@ _JARS_WITHIN_S = 30.0
 _FIRST = ["X = i", "Y = Math.sin(X)"]
 
 
-class _Thread(threading.Thread):
-    """A thread that a debugger neither stops nor shows."""
-
-    pydev_do_not_trace = True
-    is_pydev_daemon_thread = True
-
-
 def _begin(name: str, task: Callable[[], None]) -> threading.Thread:
-    thread = _Thread(target=_quietly, args=(task,), name=name, daemon=True)
+    thread = threading.Thread(target=_quietly, args=(task,), name=name, daemon=True)
+    for attribute in ("is_pydev_daemon_thread", "pydev_do_not_trace"):  # a debugger neither stops nor shows it
+        setattr(thread, attribute, True)
     thread.start()
     return thread
 
@@ -110,7 +105,7 @@ class HeadStart:
     def __init__(self, formulas: Any) -> None:
         self._formulas = formulas
         self._compiler = None if formulas is not None and formulas.any else CompilerFiles()
-        self._warm_compiler: Callable[[], None] | None = None
+        self._context: Any = None
         self._threads: list[threading.Thread] = []
 
     def server_made(self) -> None:
@@ -118,21 +113,22 @@ class HeadStart:
         from deephaven.execution_context import get_exec_ctx
 
         context, compiler, formulas = get_exec_ctx(), self._compiler, self._formulas
+        self._context = context
         if formulas is not None:
             _quietly(lambda: _say_version(context))
         if compiler is not None:
             self._begin("dh-warm-up", lambda: _compile(context, compiler, _FIRST))
         else:
             self._begin("dh-warm-up", lambda: _load(context, formulas, _FIRST))
-            self._warm_compiler = lambda: _compile(context, CompilerFiles(), [f"{formulas.passing} = ii"])
         self._begin("dh-imports", lambda: _import_all(_OF_CELLS))
         if formulas is not None:
             _begin("dh-formulas", formulas.keep_on)
 
     def server_started(self) -> None:
         """Begin with what a formula would wait for that is new."""
-        if self._warm_compiler is not None:
-            self._begin("dh-compiler", self._warm_compiler)
+        if self._compiler is None:
+            columns = [f"{self._formulas.passing} = ii"]
+            self._begin("dh-compiler", lambda: _compile(self._context, CompilerFiles(), columns))
 
     def wait(self) -> None:
         """Until all that was begun is done."""

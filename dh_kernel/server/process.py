@@ -485,7 +485,7 @@ def _jvm_args(options: LaunchOptions, java: Java, folder: str) -> list[str]:
         # The quick compiler's code is replaced where it counts, so it need not be large.
         "-XX:C1MaxInlineLevel=2",
         "-XX:C1MaxInlineSize=15",
-        "-Dprocess.info.system-info.enabled=false",  # rows of the process_info_log that take a fifth of a second
+        "-Dprocess.info.system-info.enabled=false",  # rows of the process_info_log that a start would wait for
         "-XX:-UsePerfData",  # else a file in /tmp, whatever java.io.tmpdir says
         f"-XX:ErrorFile={os.path.join(folder, 'hs_err.log')}",
         f"-Djava.io.tmpdir={folder}",

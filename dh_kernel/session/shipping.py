@@ -1,7 +1,7 @@
 """The runtime as one console script: its sources, compressed, with the importer that loads them on the server.
 
-Compiling them takes the server a tenth of a second and more. One that this kernel launched finds them in files too, beside
-which Python keeps what it has compiled; a file is used only as long as it says what was shipped.
+To compile them takes a server a while. One that this kernel launched finds them in files too, beside which Python keeps what it
+has compiled; a file is used only as long as it says what was shipped.
 
 Neighbours: `dh_kernel.runtime` (what is shipped), `session` (runs the script). Refuses to know what the runtime does.
 """
@@ -12,12 +12,9 @@ import base64
 import functools
 import hashlib
 import json
-import os
 import zlib
 from importlib import resources
 from typing import Any
-
-from dh_kernel import runtime
 
 _LOADER = """
 def _load(name, blob, folder=None):
@@ -70,7 +67,7 @@ def runtime_sources() -> tuple[str, str]:
 def opening_script(variable: str, session_id: str, options: dict[str, Any]) -> str:
     """A console script that leaves the session's channel in the global `variable`, and nothing else."""
     name, blob = runtime_sources()
-    folder = os.path.dirname(runtime.__file__) if options.get("launched") else None
+    folder = str(resources.files("dh_kernel.runtime")) if options.get("launched") else None
     values = json.dumps({"session_id": session_id, "options": options})
     return (
         f"{variable} = (lambda made: (exec({_LOADER!r}, made), made['_load']({name!r}, {blob!r}, {folder!r}).open_session("

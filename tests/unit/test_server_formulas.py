@@ -60,9 +60,9 @@ def test_the_next_server_gets_what_was_compiled(kept: Path, tmp_path: Path) -> N
     assert ours.restore() == 0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are of POSIX")
 def test_only_the_user_may_look(kept: Path) -> None:
-    if os.name == "posix":
-        assert kept.stat().st_mode & 0o077 == 0
+    assert kept.stat().st_mode & 0o077 == 0
 
 
 def test_nothing_is_made_for_nothing(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_what_is_not_as_it_was_written_is_not_used(kept: Path, tmp_path: Path, h
     else:
         (folder / "digests").unlink()
     compile_one(tmp_path / "server", 3)
-    assert KeptFormulas(str(kept), str(tmp_path / "server")).keep() == 2 - 1
+    assert KeptFormulas(str(kept), str(tmp_path / "server")).keep() == 1
     server = empty_server(tmp_path / "next")
     KeptFormulas(str(kept), str(server)).restore()
     assert restored(server) == [name(3)]
