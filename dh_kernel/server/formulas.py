@@ -48,14 +48,21 @@ class KeptFormulas:
         return any(True for _ in _formulas(self._kept))
 
     def restore(self) -> int:
-        """Give the server what is kept; how many formulas. Call it when the server has its folder."""
+        """Give the server what is kept; how many formulas. What is not as it was written goes, to be kept anew.
+
+        Call it when the server has its folder.
+        """
         count = 0
         for root in self._roots():
             for path in list(_formulas(self._kept)):
                 part = os.path.relpath(path, self._kept)
-                with contextlib.suppress(OSError, ValueError):
+                try:
                     count += _copy(_checked(path), os.path.join(root, part))
                     self._known.add(part)
+                except ValueError:
+                    shutil.rmtree(path, ignore_errors=True)
+                except OSError:
+                    continue
         return count
 
     def keep(self) -> int:

@@ -1,7 +1,7 @@
 """The runtime as one console script: its sources, compressed, with the importer that loads them on the server.
 
-To compile them takes a server a while. One that this kernel launched finds them in files too, beside which Python keeps what it
-has compiled; a file is used only as long as it says what was shipped.
+To compile them takes a server a while. One that this kernel launched finds them in files too, beside which Python keeps what
+it has compiled; a file is used only as long as it says what was shipped.
 
 Neighbours: `dh_kernel.runtime` (what is shipped), `session` (runs the script). Refuses to know what the runtime does.
 """

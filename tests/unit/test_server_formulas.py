@@ -104,6 +104,8 @@ def test_what_is_not_as_it_was_written_is_not_used(kept: Path, tmp_path: Path, h
     server = empty_server(tmp_path / "next")
     KeptFormulas(str(kept), str(server)).restore()
     assert restored(server) == [name(3)]
+    compile_one(tmp_path / "next", 1, session="another")
+    assert KeptFormulas(str(kept), str(server)).keep() == 1, "it is kept anew"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows lets few users make links")
