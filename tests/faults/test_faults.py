@@ -1,7 +1,8 @@
 """Every fault of launched servers and of the network, in random order, against one kernel process that lives through all.
 
-    scripts/test -m long tests/faults                          20 rounds of all: takes two hours on two cores
-    scripts/test tests/faults                                  one round of the most important ones
+    scripts/test -m long tests/faults                          both of these: 50 minutes on two cores
+    scripts/test -m long tests/faults -k most_important        one round of the most important ones
+    scripts/test -m long tests/faults -k every_fault           20 rounds of all
     scripts/test -m long tests/faults --fault-rounds 2 --fault-seed 7 --faults crash,abort
 
 The seed is printed; with the same one the order and the variants are the same. A fault that needs a small disk of its own is
@@ -97,8 +98,7 @@ def run_all(bench: Bench, faults: Sequence[Fault], capsys: pytest.CaptureFixture
     delays = bench.delays_s or [0.0]  # some faults are no deaths
     with capsys.disabled():
         print(f"from a death to the cell's end: median {statistics.median(delays):.2f} s, longest {max(delays):.2f} s")
-    assert statistics.median(delays) < 1.0
-    assert max(delays) < 3.0, delays
+    assert max(delays) < 1.0, delays
 
 
 @pytest.mark.long
