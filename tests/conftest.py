@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fault-seed", type=int, metavar="N", help="what decides their order")
     group.addoption("--faults", metavar="NAME,…", help="only these")
     group.addoption("--dh-key-file", metavar="FILE", help="the file with its pre-shared key")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Whoever starts the tests with `nohup`, or in a script's background, has signals ignored; programs would inherit that,
+    and rightly heed it."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -67,7 +66,6 @@ def bench(
     else:
         environ["DH_KERNEL_CLASS_ARCHIVE"] = "0"
     place.install(NAME, DH_KERNEL_HEAP=HEAP)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, and servers inherit that
     with started(place, NAME, environ) as kernel:
         kernel.ok("kept = 1", 180.0)
         yield Bench(kernel, folder, random.Random(seed), small=small)
