@@ -96,7 +96,8 @@ def tt_differ(table, rows, numbers=True):
     return found
 """
 
-_NANOS = st.integers(-(2**63) + 1, 2**63 - 1) | st.integers(-(10**12), 10**12) | st.sampled_from([0, 1, 10**9, 10**18])
+_LAST = 9_223_372_035 * 10**9  # Deephaven (42.7) cannot compute with instants of the last second of 64 bits
+_NANOS = st.integers(-_LAST, _LAST) | st.integers(-(10**12), 10**12) | st.sampled_from([0, 1, 10**9, 10**18])
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["", "null", " ", '"x"', "<script>alert(1)</script>", "a\u202eb", "\u200b", "\0", "e\u0301", "🎉🎉", "x" * 300, "-", "…"]
 )
@@ -116,7 +117,7 @@ COLUMNS = st.fixed_dictionaries(
         "Short": column(integers(16)),
         "Int": column(integers(32)),
         "Long": column(integers(64)),
-        "Char": column(st.integers(1, 0xD7FF)),
+        "Char": column(st.integers(1, 127) | st.integers(1, 0xD7FF)),
         # the lowest numbers stand for null
         "Float": column(st.floats(width=32).filter(lambda x: x > -3.4e38 or x == float("-inf") or x != x).map(float.hex)),
         "Double": column(st.floats().filter(lambda x: x > -1.7e308 or x == float("-inf") or x != x).map(float.hex)),
@@ -293,7 +294,9 @@ def check_as_read(rows: list[dict[str, Any]], as_shown: list[dict[str, Any]]) ->
         assert {name for name, value in row.items() if value is None} == {name for name, text in read.items() if text is None}
         for name in ("Byte", "Short", "Int", "Char", "Decimal", "Big"):
             if read[name] is not None:
-                assert pieces_visible(str(row[name])) in (read[name], read[name][1:-1]), (name, row[name], read[name])
+                plain = str(row[name])
+                quoted = json.dumps(plain, ensure_ascii=False)
+                assert read[name] in (pieces_visible(plain), pieces_visible(quoted)), (name, plain, read[name])
         for many in ("Longs", "Bytes", "Shorts"):
             if row[many] is not None:
                 texts = ["null" if value is None else str(value) for value in row[many]]
