@@ -58,7 +58,7 @@ def sizes_read(client: Client, run: Run) -> list[int]:
     [
         lambda proxy: proxy.cut(),
         pytest.param(lambda proxy: proxy.half_close(towards_server=True), marks=pytest.mark.long),
-        lambda proxy: proxy.half_close(towards_server=False),
+        pytest.param(lambda proxy: proxy.half_close(towards_server=False), marks=pytest.mark.long),
     ],
     ids=["cut", "half-closed towards the server", "half-closed towards the kernel"],
 )
