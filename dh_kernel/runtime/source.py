@@ -35,6 +35,7 @@ BLOCK_WORDS = {
 }
 CODE_MAGICS = {"time", "timeit", "prun", "memit", "mprun", "lprun", "capture", "dh_console", "python", "py"}
 _FILE = "<dh_kernel question>"
+_ATTEMPTS = 5
 _CONSTANTS = {"None", "True", "False", "__debug__"}
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "f": "}"}
 _NESTS_QUOTES = sys.version_info >= (3, 12)
@@ -220,10 +221,14 @@ def parse_statements(text: str) -> list[ast.stmt]:
 
 def _parse(text: str, mode: str) -> Any:
     _hush_warnings()
-    try:
-        return compile(text, _FILE, mode, ast.PyCF_ONLY_AST, dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    for _ in range(_ATTEMPTS):
+        try:
+            return compile(text, _FILE, mode, ast.PyCF_ONLY_AST, dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+        except SystemError:  # of CPython 3.11, where a parser on another thread came between: they count their depth together
+            continue
+    return None
 
 
 @functools.cache

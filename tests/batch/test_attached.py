@@ -132,6 +132,7 @@ def test_no_table_options(attached: Runs) -> None:
     assert done.text.split()[5:] in (["5", "2.5"], ["---", "5", "2.5"], ["------", "5", "2.5"]), done.text
 
 
+@pytest.mark.long
 def test_a_slow_reader_loses_no_byte_and_memory_stays_bounded(attached: Runs) -> None:
     """64 MB through a pipe that is not read at first, bytes that are no text among them."""
     code = (

@@ -100,6 +100,7 @@ while True:
 """
 
 
+@pytest.mark.long
 def test_the_time_limit_ends_what_will_not_end(launched: Runs) -> None:
     """SIGINT is ignored, every exception caught, children are there: all of it is gone, in time."""
     launched.script("stubborn.py", STUBBORN)

@@ -142,6 +142,7 @@ def test_an_interrupt_ends_the_cell(client: Client, code: str) -> None:
     assert client.value("1 + 1") == "2"
 
 
+@pytest.mark.long
 def test_an_interrupt_of_a_compilation_leaves_the_compiler_whole(client: Client, fresh: str) -> None:
     """Java's interrupt closes the file that is being read, and the compiler keeps its open jars for the server's life."""
     client.ok("from deephaven import empty_table")

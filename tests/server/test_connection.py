@@ -65,6 +65,7 @@ def test_a_break_leaves_no_thread_here(kind: Kind, proxy: Proxy) -> None:
     client.close()
 
 
+@pytest.mark.long
 def test_a_flood_is_cut(kind: Kind, proxy: Proxy) -> None:
     """The break comes while frames are under way in both directions."""
     client = through(proxy, kind)

@@ -340,6 +340,7 @@ def test_nothing_is_live_where_nobody_wants_it(client: Client) -> None:
     assert client.ok("lt_still = empty_table(3)").tables[0].how.live is False
 
 
+@pytest.mark.long
 def test_tables_that_are_replaced_stop_ticking(client: Client) -> None:
     until(lambda: client.value("collected()") == client.value("collected()"), "a quiet start")
     before = int(client.value("collected()"))
