@@ -35,7 +35,6 @@ def notebook(lab: Lab, page: Page) -> Notebook:
     return Notebook(lab, page)
 
 
-@pytest.mark.long
 def test_a_live_table_shown_twice_in_time_differs(notebook: Notebook, tmp_path: Path) -> None:
     cell = notebook.run(TICKING)
     pictures = [tmp_path / "live_1.png", tmp_path / "live_2.png"]
