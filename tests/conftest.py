@@ -28,11 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Whoever starts the tests with `nohup`, or in a script's background, has signals ignored; programs would inherit that,
-    and rightly heed it."""
-    for number, usual in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
+    """Whoever starts the tests with `nohup`, or in a script's background, has signals ignored. Programs would inherit that,
+    and rightly heed it; a handler they do not inherit, and the tests themselves go on as they were told."""
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, usual)
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
