@@ -161,7 +161,6 @@ files = ahead.CompilerFiles()
 files.give()
 ours = kept.get()
 answer = ["Synchronized" in str(ours), empty_table(2).update("HeadStart = 7 * ii").size]
-ahead._quietly(lambda: ahead._import_all(("there_is_no_such_module",)))
 del spec, ahead, loader, compiler, kept, files, ours, importlib, jpy, empty_table
 """
 
@@ -169,6 +168,27 @@ del spec, ahead, loader, compiler, kept, files, ours, importlib, jpy, empty_tabl
 def test_deephaven_compiles_with_the_files_that_were_opened_ahead(launched: Launched) -> None:
     file = Path(dh_kernel.server.__file__).parent / "headstart.py"
     assert launched.run(_GIVE.format(file=str(file))) == [True, 2]
+
+
+_DESCRIBED = """
+from deephaven import perfmon
+answer = perfmon.process_info_log().where("Type.startsWith(`system-info`)").size
+del perfmon
+"""
+
+
+def test_the_machine_is_not_described(launched: Launched) -> None:
+    """In the process information, which takes time."""
+    assert launched.run(_DESCRIBED) == 0
+
+
+@pytest.mark.long
+def test_the_machine_is_described_if_the_user_says_so(tmp_path: Path) -> None:
+    server = Launched(tmp_path, jvm_args=("-Dprocess.info.system-info.enabled=true",))
+    try:
+        assert server.run(_DESCRIBED) != 0
+    finally:
+        server.process.stop()
 
 
 def test_children_inherit_none_of_our_pipes(launched: Launched) -> None:

@@ -27,10 +27,12 @@ def test_who_waits_waits_for_all_of_it() -> None:
         ahead._begin(f"task-{number}", lambda number=number: (go.wait(30), done.append(number)))  # type: ignore[misc]
     waiting = threading.Thread(target=ahead.wait)
     waiting.start()
-    assert not done
+    waiting.join(0.2)
     assert waiting.is_alive()
+    assert not done
     go.set()
     waiting.join(30)
+    assert not waiting.is_alive()
     assert sorted(done) == [0, 1]
 
 
